@@ -1,0 +1,3 @@
+"""Hyper-Skin as living software."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,247 @@
+"""Cubes on disk: reflectance as uint16 with its bands in the header, read whole or by window."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from hyperskin.atomic import atomic_path
+from hyperskin.bands import Bands
+from hyperskin.errors import DataError, MissingFileError, ShapeError
+
+SCHEMA = 1
+OFFSET = 4096
+SCALE = 28672.0
+LOWEST = -OFFSET / SCALE
+HIGHEST = (65535 - OFFSET) / SCALE
+CHUNK_PX = 64
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class CubeHeader:
+    """What a cube file says of itself.
+
+    Attributes:
+        shape: (H, W) of the frame.
+        bands: Bands of each stored cube by its name ("vis", "nir").
+        attributes: What the writer noted: source hashes, parameters, counts.
+        sha256: Hash of each dataset's stored values by name, in writing order of lines.
+        ranges: Smallest and largest stored reflectance of each cube.
+    """
+
+    shape: tuple[int, int]
+    bands: dict[str, Bands]
+    attributes: dict[str, Any]
+    sha256: dict[str, str]
+    ranges: dict[str, tuple[float, float]]
+
+
+def encode_reflectance(reflectance: npt.NDArray[np.floating[Any]]) -> tuple[npt.NDArray[np.uint16], int]:
+    """Return stored numbers and how many values had to be clamped to fit.
+
+    reflectance = (n - 4096) / 28672 spans -0.143 .. 2.143 in steps of 3.5e-5. NaN becomes 0 reflectance and counts as
+    clamped: the valid map says which pixels to trust.
+    """
+    scaled = reflectance.astype(np.float32) * np.float32(SCALE)
+    scaled += np.float32(OFFSET)
+    np.rint(scaled, out=scaled)
+    outside = ~((scaled >= 0) & (scaled <= 65535))
+    clamped_count = int(np.count_nonzero(outside))
+    if clamped_count:
+        scaled[np.isnan(scaled)] = OFFSET
+        np.clip(scaled, 0, 65535, out=scaled)
+    return scaled.astype(np.uint16), clamped_count
+
+
+def decode_reflectance(numbers: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Return reflectance, float32, from stored numbers of any shape."""
+    reflectance = numbers.astype(np.float32)
+    reflectance -= np.float32(OFFSET)
+    reflectance *= np.float32(1.0 / SCALE)
+    return reflectance
+
+
+@dataclass
+class _Tally:
+    digest: Any = field(default_factory=hashlib.sha256)
+    lowest: int = 65535
+    highest: int = 0
+
+
+class CubeWriter:
+    """Writes one cube file line block by line block; `write_cubes` opens it."""
+
+    def __init__(self, file: h5py.File, bands: Mapping[str, Bands], height: int, width: int) -> None:
+        self._height = height
+        self._width = width
+        self._next_line = 0
+        self.clamped_count = 0
+        self._tallies = {name: _Tally() for name in (*bands, "valid")}
+        self._sets = {}
+        for name, cube_bands in bands.items():
+            count = len(cube_bands)
+            self._sets[name] = file.create_dataset(
+                name,
+                shape=(height, width, count),
+                dtype=np.uint16,
+                chunks=(min(CHUNK_PX, height), min(CHUNK_PX, width), count),
+                fletcher32=True,
+            )
+            self._sets[name].attrs["wavelength_nm"] = cube_bands.centres_nm()
+        self._sets["valid"] = file.create_dataset(
+            "valid",
+            shape=(height, width),
+            dtype=np.uint8,
+            chunks=(min(CHUNK_PX, height), min(CHUNK_PX, width)),
+            compression="gzip",
+            fletcher32=True,
+        )
+
+    def append(self, cubes: Mapping[str, npt.NDArray[np.floating[Any]]], valid: npt.NDArray[np.bool_]) -> None:
+        """Write the next lines: every cube (L, W, C), and `valid` (L, W)."""
+        first, last = self._next_line, self._next_line + valid.shape[0]
+        if last > self._height or valid.shape[1] != self._width:
+            raise ShapeError(
+                f"Appended lines must fit ({self._height}, {self._width}); got lines {first} to {last} "
+                f"of width {valid.shape[1]}."
+            )
+        for name, cube in cubes.items():
+            numbers, clamped_count = encode_reflectance(cube)
+            self.clamped_count += clamped_count
+            self._put(name, first, last, numbers)
+        self._put("valid", first, last, valid.astype(np.uint8))
+        self._next_line = last
+
+    def _put(self, name: str, first: int, last: int, numbers: npt.NDArray[Any]) -> None:
+        numbers = np.ascontiguousarray(numbers)
+        self._sets[name][first:last] = numbers
+        tally = self._tallies[name]
+        tally.digest.update(numbers.tobytes())
+        tally.lowest = min(tally.lowest, int(numbers.min()))
+        tally.highest = max(tally.highest, int(numbers.max()))
+
+    def close(self, attributes: Mapping[str, Any]) -> None:
+        """Check that every line came, and note hashes, ranges and `attributes` in the header."""
+        if self._next_line != self._height:
+            raise ShapeError(f"A cube of {self._height} lines must get them all; got {self._next_line}.")
+        for name, tally in self._tallies.items():
+            self._sets[name].attrs["sha256"] = tally.digest.hexdigest()
+            if name != "valid":
+                self._sets[name].attrs["range"] = [(tally.lowest - OFFSET) / SCALE, (tally.highest - OFFSET) / SCALE]
+        file = self._sets["valid"].file
+        file.attrs["schema"] = SCHEMA
+        file.attrs["attributes"] = json.dumps(
+            {**attributes, "clamped_count": self.clamped_count}, sort_keys=True, allow_nan=False
+        )
+
+
+@contextmanager
+def write_cubes(
+    path: Path, *, height: int, width: int, bands: Mapping[str, Bands], attributes: dict[str, Any]
+) -> Iterator[CubeWriter]:
+    """Open a cube file for writing; it appears under `path` only when every line was written.
+
+    Args:
+        path: Where the file will be.
+        height: Lines of the frame.
+        width: Pixels of a line.
+        bands: The cubes to store by name, with their bands.
+        attributes: Plain values for the header; read when the block ends, so counts may be filled in on the way.
+    """
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+            writer = CubeWriter(file, bands, height, width)
+            yield writer
+            writer.close(attributes)
+
+
+class CubeReader:
+    """An open cube file: header, windows and valid map."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+        try:
+            self.header = _read_header(self._file, path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> CubeReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def read(self, name: str, window: Window | None = None) -> npt.NDArray[np.float32]:
+        """Return the cube `name`, (H, W, C) float32 reflectance, or a window (rows, columns) of it."""
+        return decode_reflectance(self.read_numbers(name, window))
+
+    def read_numbers(self, name: str, window: Window | None = None) -> npt.NDArray[np.uint16]:
+        """Return the cube `name` as stored, (H, W, C) uint16."""
+        if name not in self.header.bands:
+            raise DataError(f"{self.path} must hold the cube {name!r}; it holds {', '.join(self.header.bands)}.")
+        return self._slice(name, window)
+
+    def read_valid(self, window: Window | None = None) -> npt.NDArray[np.bool_]:
+        """Return which pixels were measured, (H, W) bool."""
+        return self._slice("valid", window).astype(np.bool_)
+
+    def _slice(self, name: str, window: Window | None) -> npt.NDArray[Any]:
+        rows, columns = window or (slice(None), slice(None))
+        try:
+            values: npt.NDArray[Any] = self._file[name][rows, columns]
+        except OSError as error:
+            raise DataError(
+                f"{self.path} must be whole; its {name!r} fails the checksum: delete the file and run `dvc repro`."
+            ) from error
+        return values
+
+
+def read_cube(path: Path, name: str, window: Window | None = None) -> npt.NDArray[np.float32]:
+    """Return the cube `name` of a file, (H, W, C) float32 reflectance."""
+    with CubeReader(path) as reader:
+        return reader.read(name, window)
+
+
+def read_header(path: Path) -> CubeHeader:
+    """Return what the cube file says of itself."""
+    with CubeReader(path) as reader:
+        return reader.header
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise MissingFileError(f"A cube file must be at {path}; there is none: run `dvc repro`.")
+    try:
+        return h5py.File(path, "r", rdcc_nbytes=0)
+    except OSError as error:
+        raise DataError(f"{path} must be an HDF5 file; it cannot be opened: delete it and run `dvc repro`.") from error
+
+
+def _read_header(file: h5py.File, path: Path) -> CubeHeader:
+    if file.attrs.get("schema") != SCHEMA or "valid" not in file:
+        raise DataError(f"{path} must be a cube file of schema {SCHEMA}; got schema {file.attrs.get('schema')!r}.")
+    names = [name for name in file if name != "valid"]
+    height, width = file["valid"].shape
+    return CubeHeader(
+        shape=(height, width),
+        bands={name: Bands(tuple(float(nm) for nm in file[name].attrs["wavelength_nm"])) for name in names},
+        attributes=json.loads(file.attrs["attributes"]),
+        sha256={name: str(file[name].attrs["sha256"]) for name in (*names, "valid")},
+        ranges={name: (float(file[name].attrs["range"][0]), float(file[name].attrs["range"][1])) for name in names},
+    )

@@ -1,0 +1,1 @@
+"""Two cubes and a mask -> numbers; numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""Networks, (N, C_in, H, W) -> (N, C_out, H, W)."""

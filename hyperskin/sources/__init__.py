@@ -1,0 +1,1 @@
+"""Who brings captures in, one file per source."""

@@ -1,0 +1,108 @@
+"""What a source of captures is: how it finds them, what it gives, and how its originals are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hyperskin.bands import Bands
+from hyperskin.data.capture import CaptureId
+
+Gives = Literal["raw", "cubes", "pairs"]
+"""What a source hands over: sensor counts, finished cubes, or cubes with their inputs."""
+
+
+@dataclass(frozen=True)
+class OriginalFile:
+    """One file that a person brought, and where it will lie below the capture's folder in data/raw."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Original:
+    """All files of one capture, as found on a person's disk."""
+
+    capture: CaptureId
+    files: tuple[OriginalFile, ...]
+
+
+@dataclass(frozen=True)
+class RawCapture:
+    """Sensor counts of one capture with its references, opened but not loaded.
+
+    Attributes:
+        bands: Band centres of the sensor, C of them.
+        height: Lines of the capture.
+        width: Pixels of a line, W.
+        white_lines: White reference, (L, W, C) counts.
+        dark_lines: Dark reference, (L, W, C) counts.
+        full_scale: Largest count the sensor can give.
+        line_blocks: Calling it with a number of lines yields the capture's counts, (l, W, C), top to bottom.
+    """
+
+    bands: Bands
+    height: int
+    width: int
+    white_lines: npt.NDArray[np.number[Any]]
+    dark_lines: npt.NDArray[np.number[Any]]
+    full_scale: int
+    line_blocks: "LineBlocks"
+
+
+class LineBlocks(Protocol):
+    """Yields counts (l, W, C) from top to bottom, `lines` at a time."""
+
+    def __call__(self, lines: int) -> Iterator[npt.NDArray[np.number[Any]]]: ...
+
+
+@dataclass(frozen=True)
+class GivenCubes:
+    """Finished cubes of one capture.
+
+    Attributes:
+        cubes: (H, W, C) float32 reflectance by name ("vis", "nir").
+        bands: Their bands, by the same names.
+        valid: (H, W) bool, True where something was measured.
+        notes: Plain facts for the cube's header, such as "converted from 8-bit RGBA".
+    """
+
+    cubes: dict[str, npt.NDArray[np.float32]]
+    bands: dict[str, Bands]
+    valid: npt.NDArray[np.bool_]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class RawSource(Protocol):
+    """A source of sensor counts."""
+
+    name: str
+    gives: Literal["raw"]
+
+    def find(self, folder: Path) -> list[Original]:
+        """Return every capture below `folder`, sorted by name."""
+
+    def open_raw(self, folder: Path, capture: CaptureId) -> RawCapture:
+        """Open a capture whose originals lie in `folder` under their names."""
+
+
+class CubeSource(Protocol):
+    """A source of finished cubes."""
+
+    name: str
+    gives: Literal["cubes"]
+
+    def find(self, folder: Path) -> list[Original]:
+        """Return every capture below `folder`, sorted by name."""
+
+    def read_cubes(self, folder: Path, capture: CaptureId) -> GivenCubes:
+        """Read the finished cubes of a capture whose originals lie in `folder` under their names."""
+
+
+Source = RawSource | CubeSource

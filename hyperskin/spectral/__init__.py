@@ -1,0 +1,1 @@
+"""Raw capture -> pairs; numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""One file per step that DVC, Prefect or a person runs."""
