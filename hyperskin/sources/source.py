@@ -53,13 +53,14 @@ class RawCapture:
     white_lines: npt.NDArray[np.number[Any]]
     dark_lines: npt.NDArray[np.number[Any]]
     full_scale: int
-    line_blocks: "LineBlocks"
+    line_blocks: LineBlocks
 
 
 class LineBlocks(Protocol):
     """Yields counts (l, W, C) from top to bottom, `lines` at a time."""
 
-    def __call__(self, lines: int) -> Iterator[npt.NDArray[np.number[Any]]]: ...
+    def __call__(self, lines: int) -> Iterator[npt.NDArray[np.number[Any]]]:
+        """Yield the next blocks."""
 
 
 @dataclass(frozen=True)
