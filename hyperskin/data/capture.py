@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from hyperskin.errors import DataError
 
-_BENCHMARK_NAME = re.compile(r"^(p\d{3})_(neutral|smile)_(front|left|right)$")
-_SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")
+_BENCHMARK_NAME = re.compile(r"(p\d{3})_(neutral|smile)_(front|left|right)")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
 @dataclass(frozen=True, order=True)
@@ -40,12 +40,12 @@ class CaptureId:
             >>> CaptureId.parse("photo_and_face_ms").subject
             'photo_and_face_ms'
         """
-        if not _SAFE_NAME.match(name):
+        if not _SAFE_NAME.fullmatch(name):
             raise DataError(
                 f"A capture name must be 1 to 120 letters, digits, '.', '_' or '-', beginning with a letter or "
                 f"digit; got {name!r}: rename the folder."
             )
-        match = _BENCHMARK_NAME.match(name)
+        match = _BENCHMARK_NAME.fullmatch(name)
         if match is None:
             return cls(subject=name, name=name)
         return cls(match.group(1), name, match.group(2), match.group(3))

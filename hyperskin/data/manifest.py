@@ -1,0 +1,240 @@
+"""data/manifest.json: every file with its hash, shape and quality, and the split; what training may trust."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperskin.atomic import file_sha256, write_json
+from hyperskin.data.capture import CaptureId
+from hyperskin.data.frames import PairFiles
+from hyperskin.errors import DataError, LeakageError, MissingFileError, VersionError
+from hyperskin.pairs import Pair
+
+SCHEMA = 1
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One derived file: its path below the data folder, size, and hash."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CaptureEntry:
+    """One capture as the manifest records it.
+
+    Attributes:
+        id: Whose it is.
+        split: "train", "valid" or "test".
+        cube: The cube file.
+        inputs: The input file.
+        mask: The mask file; None for a scene without one.
+        shape: (H, W).
+        contents: Hash of each stored dataset's values ("vis", "nir", "valid"), whatever the file around them.
+        facts: Plain values for people: ranges, counts, signal to noise.
+    """
+
+    id: CaptureId
+    split: str
+    cube: FileEntry
+    inputs: FileEntry
+    mask: FileEntry | None
+    shape: tuple[int, int]
+    contents: dict[str, str]
+    facts: dict[str, Any]
+
+    def files(self) -> list[FileEntry]:
+        """Return all of the capture's files."""
+        return [file for file in (self.cube, self.inputs, self.mask) if file is not None]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What training reads: captures by name, the split, and one digest over everything."""
+
+    root: Path
+    source: str
+    settings: dict[str, Any]
+    captures: dict[str, CaptureEntry]
+    digest: str
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Return the manifest at `path`; the data lie beside it.
+
+        Raises:
+            MissingFileError: There is none.
+            DataError: It was not written by the manifest stage, or was edited since.
+            LeakageError: A subject stands in two splits.
+        """
+        if not path.is_file():
+            raise MissingFileError(f"The manifest must be at {path}; there is none: run `dvc repro`.")
+        try:
+            values = json.loads(path.read_text())
+            captures = {name: _decode(name, entry) for name, entry in values["captures"].items()}
+            digest = values.pop("digest")
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} must be written by `dvc repro`; it cannot be read: {error!r}.") from None
+        if digest != _digest(values):
+            raise DataError(f"{path} must carry the digest of its contents; it does not: run `dvc repro`.")
+        _require_one_side(captures)
+        return cls(path.parent, values["source"], values["settings"], captures, digest)
+
+    def of_split(self, split: str) -> list[CaptureEntry]:
+        """Return the captures of a split, sorted by name."""
+        return [entry for _, entry in sorted(self.captures.items()) if entry.split == split]
+
+    def pair_files(self, split: str, pair: Pair) -> list[PairFiles]:
+        """Return where the captures of a split lie.
+
+        Raises:
+            DataError: The split is empty, or the data do not hold the pair's cubes.
+        """
+        entries = self.of_split(split)
+        if not entries:
+            raise DataError(
+                f"The split {split!r} must hold a capture; it holds none: name subjects in `split.{split}` "
+                "of params.yaml and run `dvc repro`."
+                if split != "train"
+                else "The split 'train' must hold a capture; every subject is held out."
+            )
+        lacking = [entry.id.name for entry in entries if not set(pair.cubes) <= set(entry.contents)]
+        if lacking:
+            raise DataError(
+                f"The pair {pair.name!r} needs the cubes {', '.join(pair.cubes)}; the source {self.source!r} "
+                f"gives {', '.join(sorted(set(entries[0].contents) - {'valid'}))}: take it out of `train.pairs`."
+            )
+        return [
+            PairFiles(
+                capture=entry.id,
+                cube=self.root / entry.cube.path,
+                inputs=self.root / entry.inputs.path,
+                mask=None if entry.mask is None else self.root / entry.mask.path,
+            )
+            for entry in entries
+        ]
+
+    def check_files(self) -> None:
+        """Hash every file again.
+
+        Raises:
+            VersionError: A file is not what the manifest says.
+        """
+        for entry in self.captures.values():
+            for file in entry.files():
+                path = self.root / file.path
+                if not path.is_file():
+                    raise MissingFileError(f"{path} must be there, as the manifest says; it is gone: run `dvc repro`.")
+                if path.stat().st_size != file.size_bytes or file_sha256(path) != file.sha256:
+                    raise VersionError(
+                        f"{path} must be the file the manifest names; its hash is another: run `dvc repro`."
+                    )
+
+    def split_digest(self) -> str:
+        """Return the hash of who stands where."""
+        return _digest({name: entry.split for name, entry in self.captures.items()})
+
+    def evaluation_fingerprint(self, pair: Pair, *, metrics: Mapping[str, Any]) -> str:
+        """Return the hash of the examination: scores with different ones are never ranked together.
+
+        It covers the pair, the test captures with the hashes of their target cubes, masks and valid maps, and what
+        `metrics` says of the metrics' version and parameters. The input is not part of it.
+        """
+        return _digest(
+            {
+                "pair": pair.name,
+                "metrics": dict(metrics),
+                "captures": {
+                    entry.id.name: {
+                        "cubes": [entry.contents[name] for name in pair.cubes],
+                        "valid": entry.contents["valid"],
+                        "mask": None if entry.mask is None else entry.mask.sha256,
+                    }
+                    for entry in self.of_split("test")
+                },
+            }
+        )
+
+
+def write_manifest(path: Path, *, source: str, settings: Mapping[str, Any], captures: list[CaptureEntry]) -> str:
+    """Write the manifest and return its digest."""
+    values = {
+        "schema": SCHEMA,
+        "source": source,
+        "settings": dict(settings),
+        "captures": {entry.id.name: _encode(entry) for entry in captures},
+    }
+    _require_one_side({entry.id.name: entry for entry in captures})
+    digest = _digest(values)
+    write_json(path, {**values, "digest": digest})
+    return digest
+
+
+def describe_file(path: Path, root: Path, sha256: str) -> FileEntry:
+    """Return the entry of a file below `root`."""
+    return FileEntry(path.relative_to(root).as_posix(), path.stat().st_size, sha256)
+
+
+def _encode(entry: CaptureEntry) -> dict[str, Any]:
+    return {
+        "subject": entry.id.subject,
+        "expression": entry.id.expression,
+        "direction": entry.id.direction,
+        "split": entry.split,
+        "cube": _encode_file(entry.cube),
+        "inputs": _encode_file(entry.inputs),
+        "mask": None if entry.mask is None else _encode_file(entry.mask),
+        "shape": list(entry.shape),
+        "contents": entry.contents,
+        "facts": entry.facts,
+    }
+
+
+def _encode_file(file: FileEntry) -> dict[str, Any]:
+    return {"path": file.path, "bytes": file.size_bytes, "sha256": file.sha256}
+
+
+def _decode(name: str, entry: dict[str, Any]) -> CaptureEntry:
+    if entry["split"] not in SPLITS:
+        raise ValueError(f"the split of {name} is {entry['split']!r}")
+    height, width = entry["shape"]
+    return CaptureEntry(
+        id=CaptureId.parse(name),
+        split=entry["split"],
+        cube=_decode_file(entry["cube"]),
+        inputs=_decode_file(entry["inputs"]),
+        mask=None if entry["mask"] is None else _decode_file(entry["mask"]),
+        shape=(int(height), int(width)),
+        contents=dict(entry["contents"]),
+        facts=dict(entry["facts"]),
+    )
+
+
+def _decode_file(entry: dict[str, Any]) -> FileEntry:
+    path = Path(entry["path"])
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{entry['path']!r} leaves the data folder")
+    return FileEntry(entry["path"], int(entry["bytes"]), entry["sha256"])
+
+
+def _require_one_side(captures: Mapping[str, CaptureEntry]) -> None:
+    sides: dict[str, str] = {}
+    for entry in captures.values():
+        side = sides.setdefault(entry.id.subject, entry.split)
+        if side != entry.split:
+            raise LeakageError(
+                f"A subject must stand in one split; {entry.id.subject} stands in {side} and {entry.split}."
+            )
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -1,0 +1,108 @@
+"""data/sources/<subject>.json: where a subject's captures come from, file by file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyperskin.atomic import write_json
+from hyperskin.data.capture import CaptureId
+from hyperskin.errors import DataError, MissingFileError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One original file: where it was found, its name below the capture's folder, its size and hash."""
+
+    path: str
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SourceCapture:
+    """One capture's originals."""
+
+    id: CaptureId
+    files: tuple[SourceFile, ...]
+
+
+def read_sources(folder: Path, source: str) -> list[SourceCapture]:
+    """Return every capture listed below `folder`, sorted by name.
+
+    Args:
+        folder: data/sources.
+        source: The source that params.yaml names; every file must come from it.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise MissingFileError(
+            f"{folder} must list the subjects, one JSON file each; it lists none: "
+            "run `hyperskin init --source NAME --path FOLDER`."
+        )
+    captures = [capture for path in paths for capture in _read_subject(path, source)]
+    return sorted(captures, key=lambda capture: capture.id.name)
+
+
+def write_sources(folder: Path, source: str, captures: Iterable[SourceCapture]) -> None:
+    """Write one file per subject and remove the files of subjects that are no more."""
+    by_subject: dict[str, list[SourceCapture]] = {}
+    for capture in captures:
+        by_subject.setdefault(capture.id.subject, []).append(capture)
+    for subject, own in by_subject.items():
+        write_json(
+            folder / f"{subject}.json",
+            {
+                "schema": SCHEMA,
+                "source": source,
+                "subject": subject,
+                "captures": {
+                    capture.id.name: [
+                        {"path": file.path, "name": file.name, "bytes": file.size_bytes, "sha256": file.sha256}
+                        for file in capture.files
+                    ]
+                    for capture in own
+                },
+            },
+        )
+    for path in folder.glob("*.json"):
+        if path.stem not in by_subject:
+            path.unlink()
+
+
+def _read_subject(path: Path, source: str) -> list[SourceCapture]:
+    try:
+        values = json.loads(path.read_text())
+        if values["source"] != source:
+            raise DataError(
+                f"{path} must come from the source {source!r} that params.yaml names; "
+                f"it comes from {values['source']!r}: run `hyperskin init --rescan`."
+            )
+        captures = [
+            SourceCapture(
+                CaptureId.parse(name),
+                tuple(SourceFile(file["path"], _safe(file["name"]), file["bytes"], file["sha256"]) for file in files),
+            )
+            for name, files in values["captures"].items()
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} must be written by `hyperskin init`; it cannot be read: {error}.") from None
+    strangers = [capture.id.name for capture in captures if capture.id.subject != path.stem]
+    if strangers:
+        raise DataError(f"{path} must hold captures of {path.stem} alone; it holds {', '.join(strangers)}.")
+    return captures
+
+
+def _safe(name: str) -> str:
+    """Refuse a name that would leave the capture's folder."""
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise DataError(f"A file's name must lie below its capture's folder; got {name!r}.")
+    return name

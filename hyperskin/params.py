@@ -1,0 +1,244 @@
+"""The only reader of params.yaml: one frozen, typed section per stage that refuses unknown keys."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from hyperskin.errors import MissingFileError, ParamsError
+from hyperskin.pairs import find_pair
+
+FILE_NAME = "params.yaml"
+_LARGEST_BYTES = 64 * 1024
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SourceParams(_Section):
+    """Which source brings captures in, and where a person keeps them."""
+
+    name: str
+    path: str
+    masks: str
+
+
+class CalibrateParams(_Section):
+    """Counts to reflectance, and 448 bands to 31 + 31."""
+
+    resample: Literal["linear", "cubic", "gaussian"]
+    gaussian_fwhm_nm: float = Field(gt=0)
+    white_reflectance: float = Field(gt=0, le=1)
+    repair: bool
+    max_bad_fraction: float = Field(ge=0, le=1)
+    keep_448: bool
+
+
+class RenderParams(_Section):
+    """Reflectance to what a consumer camera would have stored."""
+
+    cameras: tuple[str, ...] = Field(min_length=1)
+    camera_file: Path
+    illuminant: Literal["d50", "d55", "d65", "d75"]
+    colour_correction: bool
+    exposure: Literal["none", "max", "p99.9"]
+    transfer: Literal["srgb", "linear"]
+    encoding: Literal["jpeg", "lossless"]
+
+
+class MaskParams(_Section):
+    """Subject against background; a given mask replaces ours."""
+
+    given_suffix: str
+    make: bool
+    smallest_fraction: float = Field(ge=0, le=1)
+
+
+class SplitParams(_Section):
+    """Subjects to train, valid and test."""
+
+    test: tuple[str, ...]
+    valid: tuple[str, ...]
+    test_fraction: float = Field(ge=0, lt=1)
+    valid_fraction: float = Field(ge=0, lt=1)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _leaves_some_for_training(self) -> Self:
+        if self.test_fraction + self.valid_fraction >= 1:
+            raise ValueError("`test_fraction` + `valid_fraction` must be below 1")
+        return self
+
+
+class NetworkParams(_Section):
+    """One network: its size and, where it differs from the rest, its learning rate."""
+
+    blocks: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=4)
+    stages: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+
+    def config(self) -> dict[str, int]:
+        """Return the sizes that are set, by the names the network's builder knows."""
+        sizes = {"blocks": self.blocks, "width": self.width, "stages": self.stages}
+        return {name: size for name, size in sizes.items() if size is not None}
+
+
+class TrainParams(_Section):
+    """How every network is trained."""
+
+    pairs: tuple[str, ...] = Field(min_length=1)
+    models: dict[str, NetworkParams] = Field(min_length=1)
+    camera: str
+    epochs: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    steps_per_epoch: int = Field(ge=1)
+    crop_px: int = Field(ge=8)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    final_learning_rate: float = Field(gt=0)
+    loss: Literal["l1", "mrae"]
+    precision: Literal["fp32", "bf16", "fp16"]
+    augment: bool
+    seed: int = Field(ge=0)
+    slots: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.epochs is None and self.seconds is None:
+            raise ValueError("one of `epochs` and `seconds` must be set, or training never ends")
+        for pair in self.pairs:
+            find_pair(pair)
+        return self
+
+
+class RegressionParams(_Section):
+    """The floor that every network must beat."""
+
+    kinds: tuple[Literal["mean", "linear", "polynomial", "root_polynomial"], ...]
+    ridge: float = Field(ge=0)
+
+
+class PrivacyParams(_Section):
+    """Whose pictures may leave the data folders."""
+
+    publishable_subjects: tuple[str, ...]
+
+
+class ExecutionParams(_Section):
+    """Where the work is done."""
+
+    workers: int = Field(ge=0)
+
+
+class Params(_Section):
+    """Everything a person may change, by section."""
+
+    source: SourceParams
+    calibrate: CalibrateParams
+    render: RenderParams
+    mask: MaskParams
+    split: SplitParams
+    train: TrainParams
+    regression: RegressionParams
+    privacy: PrivacyParams
+    execution: ExecutionParams
+
+    @model_validator(mode="after")
+    def _camera_is_rendered(self) -> Self:
+        if self.train.camera not in self.render.cameras:
+            raise ValueError(
+                f"`train.camera` must be one of `render.cameras` ({', '.join(self.render.cameras)}); "
+                f"got {self.train.camera!r}"
+            )
+        return self
+
+    @classmethod
+    def read(cls, path: Path | str = FILE_NAME) -> Params:
+        """Return the parameters in the file at `path`.
+
+        Raises:
+            MissingFileError: There is no such file.
+            ParamsError: It is no YAML 1.2 mapping, or a key is unknown, missing, of the wrong type or out of range.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise MissingFileError(f"Parameters must be in {path}; there is none: run `hyperskin init --help`.")
+        return cls.parse(_read_yaml(path), str(path))
+
+    @classmethod
+    def parse(cls, values: Any, origin: str) -> Params:
+        """Return the parameters in plain `values`; `origin` names them in messages."""
+        try:
+            return cls.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            raise ParamsError(_explain(error, origin)) from None
+        except TypeError as error:
+            raise ParamsError(f"{origin} must hold plain numbers, texts and lists; {error}.") from None
+
+
+def section_values(section: BaseModel) -> dict[str, Any]:
+    """Return a section as plain values, for a key or a record."""
+    values: dict[str, Any] = section.model_dump(mode="json")
+    return values
+
+
+def _read_yaml(path: Path) -> Any:
+    size_bytes = path.stat().st_size
+    if size_bytes > _LARGEST_BYTES:
+        raise ParamsError(f"{path} must be at most {_LARGEST_BYTES} bytes; it has {size_bytes}.")
+    text = path.read_text()
+    try:
+        yaml = YAML(typ="safe", pure=True)
+        if any(getattr(token, "id", "") == "<alias>" for token in yaml.scan(text)):
+            raise ParamsError(f"{path} must spell every value out; it holds a YAML alias (*name).")
+        values = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "no YAML"
+        raise ParamsError(f"{path} must be YAML 1.2;{where} {problem}.") from None
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path} must hold sections (source, calibrate, ...); got {type(values).__name__}.")
+    return values
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    first = error.errors(include_url=False)[0]
+    more = error.error_count() - 1
+    tail = f" ({more} more like this)" if more else ""
+    location = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{origin}: `{location}` is no known key; {_suggest(first['loc'])}{tail}."
+    if first["type"] == "missing":
+        return f"{origin}: `{location}` is missing{tail}."
+    message = first["msg"].removeprefix("Value error, ")
+    subject = f"`{location}`: " if location else ""
+    got = "" if first["type"] == "value_error" else f"; got {first['input']!r}"
+    return f"{origin}: {subject}{message}{got}{tail}."
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    known = _known_keys(Params, location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        elif part == "models":
+            model = NetworkParams
+    return list(model.model_fields)

@@ -1,0 +1,207 @@
+"""Maps a step over captures: only what changed is remade, one failure undoes no other, stamps tell what is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import hyperskin
+from hyperskin.atomic import file_sha256, remove_stale, write_json
+from hyperskin.errors import DataError, HyperSkinError
+
+_log = logging.getLogger(__name__)
+_PACKAGE = Path(hyperskin.__file__).parent
+
+Facts = dict[str, Any]
+"""Plain values a worker found out about its capture: counts, signal to noise."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One capture's share of a step.
+
+    Attributes:
+        subject: The folder it belongs in.
+        name: The capture.
+        key: Hash of all that decides its output.
+        work: Makes the output: called with `target` and `arguments`, returns its files below the subject's folder
+            and the facts it found. Must be a module's function, so that another process can import it.
+        arguments: What `work` needs, small and picklable: paths and numbers, never cubes.
+    """
+
+    subject: str
+    name: str
+    key: str
+    work: Callable[..., tuple[list[str], Facts]]
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What stands beside a finished output: its key, the hash of each of its files, and facts about it."""
+
+    key: str
+    files: dict[str, str]
+    facts: Facts
+
+    @classmethod
+    def path(cls, folder: Path, subject: str, name: str) -> Path:
+        """Return where the stamp of a capture stands."""
+        return folder / subject / f"{name}.json"
+
+    @classmethod
+    def read(cls, folder: Path, subject: str, name: str) -> Stamp | None:
+        """Return the stamp of a capture, or None where there is none that can be read."""
+        try:
+            values = json.loads(cls.path(folder, subject, name).read_text())
+            return cls(values["key"], values["files"], values["facts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def map_captures(step: str, jobs: Sequence[Job], folder: Path, *, workers: int) -> None:
+    """Bring `folder` to the state that `jobs` describe.
+
+    An output whose stamp carries the job's key and whose files still have their hashes is kept; every other is made;
+    what belongs to no job is removed.
+
+    Args:
+        step: Name for the log and the progress bar.
+        jobs: One for every capture there should be.
+        folder: The step's output folder.
+        workers: Processes to use; 0 = one per core.
+
+    Raises:
+        DataError: Captures failed; those that did not fail are kept.
+    """
+    started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    remove_stale(folder)
+    removed_count = _remove_strangers(folder, jobs)
+    failures: dict[str, str] = {}
+    made_count = 0
+    with tqdm(total=len(jobs), desc=step, unit="capture", disable=None) as bar:
+        for job, made, message in _run(jobs, folder, workers):
+            bar.update()
+            made_count += made
+            if message:
+                failures[job.name] = message
+    _log.info(
+        "%s: %d made, %d kept, %d removed, %d failed in %.1f s",
+        step, made_count, len(jobs) - made_count - len(failures), removed_count, len(failures),
+        time.monotonic() - started,
+    )  # fmt: skip
+    if failures:
+        first = min(failures)
+        raise DataError(
+            f"{step}: {len(failures)} of {len(jobs)} captures failed ({', '.join(sorted(failures))}); "
+            f"the others are kept. {first}: {failures[first]}"
+        )
+
+
+def make_key(*parts: Any) -> str:
+    """Return the SHA-256 over plain values; equal values give equal keys in every process."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+@cache
+def code_version(*modules: str) -> str:
+    """Return the SHA-256 over the sources of modules, given as paths below the package."""
+    digest = hashlib.sha256()
+    for module in sorted(modules):
+        digest.update(module.encode() + b"\0" + (_PACKAGE / module).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def require_stamp(folder: Path, subject: str, name: str, stage: str) -> Stamp:
+    """Return the stamp of a capture that an earlier stage must have finished."""
+    stamp = Stamp.read(folder, subject, name)
+    if stamp is None:
+        raise DataError(f"{folder} must hold {subject}/{name}, finished; it does not: run `dvc repro {stage}`.")
+    return stamp
+
+
+def finished_captures(folder: Path) -> list[tuple[str, str]]:
+    """Return (subject, capture) of every stamp below `folder`, sorted."""
+    return sorted((path.parent.name, path.stem) for path in folder.glob("*/*.json"))
+
+
+def _run(jobs: Sequence[Job], folder: Path, workers: int) -> Iterable[tuple[Job, bool, str]]:
+    """Yield each job with whether it was made and its error; a broken pool is replaced once."""
+    left = list(jobs)
+    if len(left) <= 1 or workers == 1:
+        for job in left:
+            yield (job, *_make(job, folder))
+        return
+    for attempt in (1, 2):
+        finished: set[str] = set()
+        try:
+            with ProcessPoolExecutor(workers or None, mp_context=get_context("forkserver")) as pool:
+                futures: dict[Future[tuple[bool, str]], Job] = {pool.submit(_make, job, folder): job for job in left}
+                for future in as_completed(futures):
+                    result = future.result()
+                    finished.add(futures[future].name)
+                    yield (futures[future], *result)
+            return
+        except BrokenProcessPool as error:
+            left = [job for job in left if job.name not in finished]
+            if attempt == 2:
+                raise DataError(
+                    f"{len(left)} captures must each fit in memory; a worker process was killed twice: "
+                    "set `execution.workers: 1` and try again."
+                ) from error
+            _log.warning("a worker process was killed; the %d unfinished captures start again", len(left))
+
+
+def _make(job: Job, folder: Path) -> tuple[bool, str]:
+    """Make one output unless it stands finished; return whether it was made, and the error if it failed."""
+    if _is_finished(job, folder):
+        return False, ""
+    stamp_path = Stamp.path(folder, job.subject, job.name)
+    stamp_path.unlink(missing_ok=True)
+    try:
+        files, facts = job.work(folder / job.subject, job.name, **job.arguments)
+    except (HyperSkinError, OSError, MemoryError) as error:
+        return False, str(error) or type(error).__name__
+    hashes = {name: file_sha256(folder / job.subject / name) for name in sorted(files)}
+    write_json(stamp_path, {"key": job.key, "files": hashes, "facts": facts})
+    return True, ""
+
+
+def _is_finished(job: Job, folder: Path) -> bool:
+    stamp = Stamp.read(folder, job.subject, job.name)
+    if stamp is None or stamp.key != job.key:
+        return False
+    paths = {folder / job.subject / name: sha256 for name, sha256 in stamp.files.items()}
+    return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in paths.items())
+
+
+def _remove_strangers(folder: Path, jobs: Sequence[Job]) -> int:
+    """Remove files and folders of captures that no job describes; return how many captures went."""
+    wanted: dict[str, set[str]] = {}
+    for job in jobs:
+        wanted.setdefault(job.subject, set()).add(job.name)
+    removed = set()
+    for subject in sorted(path for path in folder.iterdir() if path.is_dir()):
+        names = wanted.get(subject.name, set())
+        for path in sorted(subject.iterdir()):
+            name = path.stem if path.is_file() else path.name
+            if name not in names:
+                removed.add((subject.name, name))
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not names:
+            subject.rmdir()
+    return len(removed)

@@ -1,0 +1,143 @@
+"""A way to reconstruct + the test captures -> scores per image, band and subject, spectra panels, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hyperskin.data.frames import Frame, PairFiles, read_frame
+from hyperskin.errors import DataError
+from hyperskin.metrics.summary import CaptureScores, Summary, score_capture, summarise
+from hyperskin.pairs import Pair
+
+Reconstruct = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""An input (H, W, C_in) to a cube (H, W, C_out), both float32."""
+
+_SPREAD_SMALLEST = 1e-6
+_PANEL_PIXELS = 1000
+
+
+@dataclass(frozen=True)
+class RegionSpectra:
+    """Mean and spread of measured and reconstructed spectra over one subject's pixels.
+
+    Attributes:
+        subject: Whose they are.
+        region: "subject" where a mask says so, else "frame".
+        pixel_count: How many pixels; never fewer than 1000, so that no face can be seen in it.
+        measured_mean: (C,) float64, reflectance; the others alike.
+    """
+
+    subject: str
+    region: str
+    pixel_count: int
+    measured_mean: npt.NDArray[np.float64]
+    measured_std: npt.NDArray[np.float64]
+    reconstructed_mean: npt.NDArray[np.float64]
+    reconstructed_std: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that an examination found; `degenerate` where some frame got one constant spectrum."""
+
+    scores: list[CaptureScores]
+    summary: Summary
+    spectra: list[RegionSpectra]
+    degenerate: bool
+
+
+def evaluate(
+    reconstruct: Reconstruct,
+    files: Sequence[PairFiles],
+    pair: Pair,
+    *,
+    camera: str,
+    progress: Callable[[Sequence[PairFiles]], Iterable[PairFiles]] = iter,
+    on_frame: Callable[[Frame, npt.NDArray[np.float32]], None] = lambda frame, estimate: None,
+) -> Evaluation:
+    """Reconstruct every capture as a whole frame and score it.
+
+    Args:
+        reconstruct: The model.
+        files: The captures.
+        pair: The reconstruction task.
+        camera: Which camera's RGB goes in.
+        progress: Wraps the captures, for a bar.
+        on_frame: Called with every frame and its estimate, for pictures.
+
+    Raises:
+        DataError: An estimate is not finite.
+        EmptyMaskError: A capture's mask selects no valid pixel.
+    """
+    scores = []
+    sums: dict[str, _SpectraSums] = {}
+    degenerate = False
+    for file in progress(files):
+        frame = read_frame(file, pair, camera=camera)
+        estimate = reconstruct(frame.input)
+        _require_finite(estimate, frame.capture.name)
+        scores.append(
+            score_capture(
+                estimate,
+                frame.reference,
+                capture=frame.capture.name,
+                subject=frame.capture.subject,
+                expression=frame.capture.expression,
+                direction=frame.capture.direction,
+                mask=frame.mask,
+                valid=frame.valid,
+            )
+        )
+        sums.setdefault(frame.capture.subject, _SpectraSums(pair.out_channels)).add(frame, estimate)
+        degenerate = degenerate or is_constant(estimate)
+        on_frame(frame, estimate)
+    spectra = [own.spectra(subject) for subject, own in sums.items() if own.count >= _PANEL_PIXELS]
+    return Evaluation(scores, summarise(scores), spectra, degenerate)
+
+
+def is_constant(estimate: npt.NDArray[np.float32]) -> bool:
+    """Return whether every pixel got the same spectrum, which a network that learned nothing does."""
+    return float(estimate.std(axis=(0, 1)).max()) < _SPREAD_SMALLEST
+
+
+def _require_finite(estimate: npt.NDArray[np.float32], name: str) -> None:
+    if not np.all(np.isfinite(estimate)):
+        raise DataError(f"A reconstruction must be finite; that of {name} is not: the training has diverged.")
+
+
+class _SpectraSums:
+    """Sums over a subject's pixels, capture after capture, in float64."""
+
+    def __init__(self, band_count: int) -> None:
+        self.count = 0
+        self.masked = True
+        self._sums = np.zeros((4, band_count))
+
+    def add(self, frame: Frame, estimate: npt.NDArray[np.float32]) -> None:
+        chosen = frame.valid if frame.mask is None else frame.valid & frame.mask
+        self.masked = self.masked and frame.mask is not None
+        measured = frame.reference[chosen].astype(np.float64)
+        reconstructed = estimate[chosen].astype(np.float64)
+        self.count += measured.shape[0]
+        self._sums += [
+            measured.sum(axis=0),
+            np.square(measured).sum(axis=0),
+            reconstructed.sum(axis=0),
+            np.square(reconstructed).sum(axis=0),
+        ]
+
+    def spectra(self, subject: str) -> RegionSpectra:
+        measured, measured_square, reconstructed, reconstructed_square = self._sums / self.count
+        return RegionSpectra(
+            subject=subject,
+            region="subject" if self.masked else "frame",
+            pixel_count=self.count,
+            measured_mean=measured,
+            measured_std=np.sqrt(np.maximum(measured_square - measured**2, 0)),
+            reconstructed_mean=reconstructed,
+            reconstructed_std=np.sqrt(np.maximum(reconstructed_square - reconstructed**2, 0)),
+        )

@@ -1,0 +1,115 @@
+"""Everything before it -> data/manifest.json, and the figures that `dvc metrics show` and `dvc plots` read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from hyperskin.atomic import write_json, write_text
+from hyperskin.data.capture import CaptureId
+from hyperskin.data.cubefile import CubeHeader, read_header
+from hyperskin.data.manifest import CaptureEntry, describe_file, write_manifest
+from hyperskin.data.split import read_split
+from hyperskin.params import Params, section_values
+from hyperskin.steps.captures import Stamp, finished_captures, require_stamp
+
+_log = logging.getLogger(__name__)
+
+
+def manifest(
+    data: Path,
+    *,
+    output: Path = Path("data/manifest.json"),
+    quality: Path = Path("data/quality.json"),
+    snr: Path = Path("data/snr_per_band.csv"),
+    params_file: Path = Path("params.yaml"),
+) -> None:
+    """Write what training may trust: every file with hash, shape, range and quality, and the split.
+
+    Args:
+        data: Folder that holds raw, cubes, inputs, masks and split.json.
+        output: The manifest.
+        quality: Totals for `dvc metrics show`.
+        snr: Signal to noise per band for `dvc plots show`.
+        params_file: Parameters; this step reads `source`, and notes the sections that shaped the data.
+    """
+    params = Params.read(params_file)
+    assigned = read_split(data / "split.json")
+    captures = [
+        _describe(data, subject, name, assigned[subject]) for subject, name in finished_captures(data / "cubes")
+    ]
+    settings = {name: section_values(getattr(params, name)) for name in ("calibrate", "render", "mask")}
+    digest = write_manifest(output, source=params.source.name, settings=settings, captures=captures)
+    write_json(quality, _totals(captures))
+    write_text(snr, _snr_table(captures))
+    _log.info("manifest: %d captures, digest %s", len(captures), digest[:12])
+
+
+def _describe(data: Path, subject: str, name: str, split: str) -> CaptureEntry:
+    cube_stamp = require_stamp(data / "cubes", subject, name, "calibrate")
+    input_stamp = require_stamp(data / "inputs", subject, name, "render")
+    mask_stamp = require_stamp(data / "masks", subject, name, "mask")
+    cube = data / "cubes" / subject / f"{name}.h5"
+    header = read_header(cube)
+    mask = data / "masks" / subject / f"{name}.png"
+    return CaptureEntry(
+        id=CaptureId.parse(name),
+        split=split,
+        cube=describe_file(cube, data, cube_stamp.files[cube.name]),
+        inputs=describe_file(data / "inputs" / subject / cube.name, data, input_stamp.files[cube.name]),
+        mask=describe_file(mask, data, mask_stamp.files[mask.name]) if mask_stamp.files else None,
+        shape=header.shape,
+        contents=header.sha256,
+        facts=_gather_facts(header, cube_stamp, input_stamp, mask_stamp),
+    )
+
+
+def _gather_facts(header: CubeHeader, cube: Stamp, inputs: Stamp, mask: Stamp) -> dict[str, Any]:
+    return {
+        "range": {name: list(limits) for name, limits in header.ranges.items()},
+        "wavelength_nm": {name: list(bands.wavelength_nm) for name, bands in header.bands.items()},
+        "calibrate": cube.facts,
+        "render": inputs.facts,
+        "mask": mask.facts,
+    }
+
+
+def _totals(captures: list[CaptureEntry]) -> dict[str, Any]:
+    """Return counts over all captures, mean signal to noise, and how the split fell."""
+    totals: dict[str, Any] = {
+        "captures": len(captures),
+        "subjects": len({entry.id.subject for entry in captures}),
+        "pixels": sum(entry.shape[0] * entry.shape[1] for entry in captures),
+        "masked_pixels": sum(entry.facts["mask"]["pixel_count"] for entry in captures),
+        "captures_without_mask": sum(entry.mask is None for entry in captures),
+        "split": {split: sum(entry.split == split for entry in captures) for split in ("train", "valid", "test")},
+        "clipped_in_pictures": sum(sum(entry.facts["render"]["clipped"].values()) for entry in captures),
+    }
+    for entry in captures:
+        for key, count in entry.facts["calibrate"]["counts"].items():
+            totals[key] = totals.get(key, 0) + count
+    for name in sorted({name for entry in captures for name in entry.facts["calibrate"]["snr_db"]}):
+        known = [
+            value
+            for entry in captures
+            for value in entry.facts["calibrate"]["snr_db"].get(name, [])
+            if value is not None
+        ]
+        totals[f"mean_snr_db_{name}"] = round(fmean(known), 2) if known else None
+    return totals
+
+
+def _snr_table(captures: list[CaptureEntry]) -> str:
+    """Return CSV rows: capture, cube, wavelength, signal to noise."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["capture", "cube", "wavelength_nm", "snr_db"])
+    for entry in captures:
+        for name, values in sorted(entry.facts["calibrate"]["snr_db"].items()):
+            for wavelength_nm, value in zip(entry.facts["wavelength_nm"][name], values, strict=True):
+                table.writerow([entry.id.name, name, f"{wavelength_nm:g}", "" if value is None else f"{value:.2f}"])
+    return text.getvalue()

@@ -1,0 +1,84 @@
+"""One unit of training: what it is, and the key under which its result is finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hyperskin
+from hyperskin.data.manifest import Manifest
+from hyperskin.errors import UnknownNameError
+from hyperskin.pairs import Pair, find_pair
+from hyperskin.params import Params, section_values
+from hyperskin.steps.captures import code_version, make_key
+
+_PACKAGE = Path(hyperskin.__file__).parent
+_CODE_FOLDERS = ("models", "training", "data", "metrics")
+_CODE_FILES = ("bands.py", "cube.py", "pairs.py", "steps/train.py", "steps/evaluate.py", "steps/fit.py")
+_NO_INFLUENCE = ("pairs", "models", "slots")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One model on one pair.
+
+    Attributes:
+        model: A network's name, or `regression_<kind>`.
+        pair: The reconstruction task.
+        config: The network's sizes; empty for a regression.
+        recipe: All parameters that decide the result, as plain values.
+        key: Hash of model, pair, parameters, manifest and code.
+        code: Hash of the code alone.
+    """
+
+    model: str
+    pair: Pair
+    config: dict[str, Any]
+    recipe: dict[str, Any]
+    key: str
+    code: str
+
+    @property
+    def regression_kind(self) -> str | None:
+        """The kind of regression, or None for a network."""
+        return self.model.removeprefix("regression_") if self.model.startswith("regression_") else None
+
+    @classmethod
+    def of(cls, model: str, pair_name: str, params: Params, manifest: Manifest) -> Unit:
+        """Return the unit that params describe for this model and pair.
+
+        Raises:
+            UnknownNameError: The params know no such model or pair.
+        """
+        pair = find_pair(pair_name)
+        config, recipe = _recipe(model, params)
+        code = training_code_version()
+        key = make_key(model, pair.name, config, recipe, manifest.digest, code)
+        return cls(model, pair, config, recipe, key, code)
+
+
+def training_code_version() -> str:
+    """Return the hash over the sources that decide a trained model and its scores."""
+    modules = [
+        path.relative_to(_PACKAGE).as_posix() for folder in _CODE_FOLDERS for path in (_PACKAGE / folder).glob("*.py")
+    ]
+    return code_version(*modules, *_CODE_FILES)
+
+
+def model_names(params: Params) -> list[str]:
+    """Return every model of params: the regressions, which are the floor, and then the networks."""
+    return [f"regression_{kind}" for kind in params.regression.kinds] + list(params.train.models)
+
+
+def _recipe(model: str, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+    known = model_names(params)
+    if model not in known:
+        raise UnknownNameError(f"`model` must be one of {', '.join(known)}; got {model!r}.")
+    if model.startswith("regression_"):
+        return {}, {"ridge": params.regression.ridge, "camera": params.train.camera}
+    network = params.train.models[model]
+    recipe = {key: value for key, value in section_values(params.train).items() if key not in _NO_INFLUENCE}
+    if network.learning_rate is not None:
+        recipe["learning_rate"] = network.learning_rate
+    return network.config(), recipe

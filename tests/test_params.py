@@ -1,0 +1,85 @@
+"""params.yaml is read once, as YAML 1.2, and a slip stops the run with its place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperskin.commands.init import shipped_params
+from hyperskin.errors import MissingFileError, ParamsError
+from hyperskin.params import Params
+
+
+def _write(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
+    old, new = change
+    text = shipped_params()
+    assert old in text
+    path = folder / "params.yaml"
+    path.write_text(text.replace(old, new, 1) if old else text)
+    return path
+
+
+def test_the_shipped_parameters_are_read(tmp_path: Path) -> None:
+    params = Params.read(_write(tmp_path))
+    assert params.train.final_learning_rate == 1e-6
+    assert list(params.train.models) == ["hscnn_plus", "hrnet", "mst_plus_plus"]
+    assert params.train.models["hscnn_plus"].config() == {"blocks": 8}
+
+
+def test_the_repository_ships_what_init_writes() -> None:
+    assert (Path(__file__).parent.parent / "params.yaml").read_text() == shipped_params()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("crop_px:", "crop_pix:"), "`train.crop_pix` is no known key; did you mean `crop_px`"),
+        (("  loss: l1", "  loss: l7"), "`train.loss`.*l1.*got 'l7'"),
+        (("batch_size: 4", "batch_size: four"), "`train.batch_size`.*integer.*got 'four'"),
+        (("batch_size: 4", "batch_size: 0"), "`train.batch_size`.*greater than or equal to 1; got 0"),
+        (("batch_size: 4", "batch_size: '4'"), "`train.batch_size`.*got '4'"),
+        (("learning_rate: 1e-3", "learning_rate: .nan"), "`train.learning_rate`"),
+        (("  batch_size: 4", "  batch_size: 4\n  batch_size: 8"), "duplicate key"),
+        (("  ridge: 1e-6", ""), "`regression.ridge` is missing"),
+        (("  camera: cie", "  camera: nikon_5100_npl"), "`train.camera` must be one of `render.cameras`"),
+        (("seconds: 60", "seconds: null"), "one of `epochs` and `seconds` must be set"),
+        (("pairs: [rgb_vis]", "pairs: [rgb_viz]"), "`pair` must be one of rgb_vis, msi_nir"),
+        (("{blocks: 8}", "{block: 8}"), "`train.models.hscnn_plus.block` is no known key; did you mean `blocks`"),
+    ],
+)
+def test_a_slip_is_named_with_its_place(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        Params.read(_write(tmp_path, change))
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    params = Params.read(_write(tmp_path, ("learning_rate: 1e-3", "learning_rate: 4e-4")))
+    assert params.train.learning_rate == 0.0004
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must hold sections"),
+        ("- 1\n", "must hold sections"),
+        ("a: [", "must be YAML 1.2"),
+        ("a: &x 1\nb: *x\n", "alias"),
+        ("# " + "x" * 70_000, "must be at most 65536 bytes"),
+    ],
+)
+def test_what_is_no_parameters_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match=message):
+        Params.read(path)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="hyperskin init"):
+        Params.read(tmp_path / "params.yaml")
+
+
+def test_sections_cannot_be_changed_afterwards(tmp_path: Path) -> None:
+    params: Any = Params.read(_write(tmp_path))
+    with pytest.raises(ValueError, match="frozen"):
+        params.train.crop_px = 8
