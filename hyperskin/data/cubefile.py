@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from hyperskin.atomic import atomic_path
 from hyperskin.bands import Bands
+from hyperskin.data.chunks import Window as Window
+from hyperskin.data.chunks import WindowReader
 from hyperskin.errors import DataError, MissingFileError, ShapeError
 
 SCHEMA = 1
@@ -25,8 +27,7 @@ SCALE = 28672.0
 LOWEST = -OFFSET / SCALE
 HIGHEST = (65535 - OFFSET) / SCALE
 CHUNK_PX = 64
-
-Window = tuple[slice, slice]
+REMAKE = "delete it and run `dvc repro`"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def encode_reflectance(reflectance: npt.NDArray[np.floating[Any]]) -> tuple[npt.
     reflectance = (n - 4096) / 28672 spans -0.143 .. 2.143 in steps of 3.5e-5. NaN becomes 0 reflectance and counts as
     clamped: the valid map says which pixels to trust.
     """
-    scaled = reflectance.astype(np.float32) * np.float32(SCALE)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is clamped below
+        scaled = reflectance.astype(np.float32) * np.float32(SCALE)
     scaled += np.float32(OFFSET)
     np.rint(scaled, out=scaled)
     outside = ~((scaled >= 0) & (scaled <= 65535))
@@ -110,19 +112,35 @@ class CubeWriter:
         )
 
     def append(self, cubes: Mapping[str, npt.NDArray[np.floating[Any]]], valid: npt.NDArray[np.bool_]) -> None:
-        """Write the next lines: every cube (L, W, C), and `valid` (L, W)."""
+        """Write the next lines: every cube (L, W, C), and `valid` (L, W).
+
+        Raises:
+            ShapeError: A cube is missing or unknown, or a block has another shape than the frame's next lines.
+        """
         first, last = self._next_line, self._next_line + valid.shape[0]
-        if last > self._height or valid.shape[1] != self._width:
-            raise ShapeError(
-                f"Appended lines must fit ({self._height}, {self._width}); got lines {first} to {last} "
-                f"of width {valid.shape[1]}."
-            )
+        self._require_lines(cubes, valid, last)
         for name, cube in cubes.items():
             numbers, clamped_count = encode_reflectance(cube)
             self.clamped_count += clamped_count
             self._put(name, first, last, numbers)
         self._put("valid", first, last, valid.astype(np.uint8))
         self._next_line = last
+
+    def _require_lines(
+        self, cubes: Mapping[str, npt.NDArray[np.floating[Any]]], valid: npt.NDArray[np.bool_], last: int
+    ) -> None:
+        names = [name for name in self._sets if name != "valid"]
+        if sorted(cubes) != sorted(names):
+            raise ShapeError(f"Appended cubes must be {', '.join(names)}; got {', '.join(cubes) or 'none'}.")
+        if valid.ndim != 2 or valid.shape[0] == 0 or last > self._height or valid.shape[1] != self._width:
+            raise ShapeError(
+                f"`valid` must hold 1 to {self._height - self._next_line} lines of width {self._width}, as many as the "
+                f"frame still needs; got shape {valid.shape}."
+            )
+        for name, cube in cubes.items():
+            expected = (*valid.shape, self._sets[name].shape[2])
+            if cube.shape != expected:
+                raise ShapeError(f"Lines of the cube {name!r} must have shape {expected}; got {cube.shape}.")
 
     def _put(self, name: str, first: int, last: int, numbers: npt.NDArray[Any]) -> None:
         numbers = np.ascontiguousarray(numbers)
@@ -160,11 +178,10 @@ def write_cubes(
         bands: The cubes to store by name, with their bands.
         attributes: Plain values for the header; read when the block ends, so counts may be filled in on the way.
     """
-    with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-            writer = CubeWriter(file, bands, height, width)
-            yield writer
-            writer.close(attributes)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        writer = CubeWriter(file, bands, height, width)
+        yield writer
+        writer.close(attributes)
 
 
 class CubeReader:
@@ -172,20 +189,28 @@ class CubeReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = _open(path)
+        self._file = open_hdf5(path)
         try:
             self.header = _read_header(self._file, path)
-        except BaseException:
-            self._file.close()
+            self._windows = {name: WindowReader(self._file[name]) for name in (*self.header.bands, "valid")}
+        except DataError:
+            self.close()
             raise
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            self.close()
+            raise DataError(f"{path} must have a readable header; it is damaged: {REMAKE}.") from error
 
     def __enter__(self) -> CubeReader:
         return self
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self.close()
 
     def read(self, name: str, window: Window | None = None) -> npt.NDArray[np.float32]:
         """Return the cube `name`, (H, W, C) float32 reflectance, or a window (rows, columns) of it."""
@@ -202,14 +227,10 @@ class CubeReader:
         return self._slice("valid", window).astype(np.bool_)
 
     def _slice(self, name: str, window: Window | None) -> npt.NDArray[Any]:
-        rows, columns = window or (slice(None), slice(None))
         try:
-            values: npt.NDArray[Any] = self._file[name][rows, columns]
+            return self._windows[name].read(window)
         except OSError as error:
-            raise DataError(
-                f"{self.path} must be whole; its {name!r} fails the checksum: delete the file and run `dvc repro`."
-            ) from error
-        return values
+            raise DataError(f"{self.path} must be whole; its {name!r} fails the checksum: {REMAKE}.") from error
 
 
 def read_cube(path: Path, name: str, window: Window | None = None) -> npt.NDArray[np.float32]:
@@ -224,13 +245,19 @@ def read_header(path: Path) -> CubeHeader:
         return reader.header
 
 
-def _open(path: Path) -> h5py.File:
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file of ours for reading.
+
+    Raises:
+        MissingFileError: There is no such file.
+        DataError: It is not an HDF5 file, or a truncated one.
+    """
     if not path.is_file():
-        raise MissingFileError(f"A cube file must be at {path}; there is none: run `dvc repro`.")
+        raise MissingFileError(f"A data file must be at {path}; there is none: run `dvc repro`.")
     try:
         return h5py.File(path, "r", rdcc_nbytes=0)
     except OSError as error:
-        raise DataError(f"{path} must be an HDF5 file; it cannot be opened: delete it and run `dvc repro`.") from error
+        raise DataError(f"{path} must be an HDF5 file; it cannot be opened: {REMAKE}.") from error
 
 
 def _read_header(file: h5py.File, path: Path) -> CubeHeader:
@@ -238,9 +265,14 @@ def _read_header(file: h5py.File, path: Path) -> CubeHeader:
         raise DataError(f"{path} must be a cube file of schema {SCHEMA}; got schema {file.attrs.get('schema')!r}.")
     names = [name for name in file if name != "valid"]
     height, width = file["valid"].shape
+    bands = {name: Bands(tuple(float(nm) for nm in file[name].attrs["wavelength_nm"])) for name in names}
+    for name in names:
+        expected = (height, width, len(bands[name]))
+        if file[name].shape != expected:
+            raise DataError(f"The cube {name!r} of {path} must be {expected}; got {file[name].shape}: {REMAKE}.")
     return CubeHeader(
         shape=(height, width),
-        bands={name: Bands(tuple(float(nm) for nm in file[name].attrs["wavelength_nm"])) for name in names},
+        bands=bands,
         attributes=json.loads(file.attrs["attributes"]),
         sha256={name: str(file[name].attrs["sha256"]) for name in (*names, "valid")},
         ranges={name: (float(file[name].attrs["range"][0]), float(file[name].attrs["range"][1])) for name in names},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,9 +13,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from hyperskin.data.capture import CaptureId
-from hyperskin.data.cubefile import CubeReader, Window, decode_reflectance
-from hyperskin.errors import DataError, MissingFileError
-from hyperskin.pairs import Pair
+from hyperskin.data.chunks import Window, WindowReader
+from hyperskin.data.cubefile import REMAKE, CubeReader, decode_reflectance, open_hdf5
+from hyperskin.errors import DataError, MissingFileError, ShapeError
+from hyperskin.pairs import INPUT_CHANNELS, Pair
 
 _EVERYTHING = (slice(None), slice(None))
 
@@ -47,60 +50,204 @@ class Frame:
     valid: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class StoredFrame:
+    """A frame, or a window of one, in the numbers of the files: half the bytes of floats.
+
+    Attributes:
+        inputs: One array for each input of the pair: uint8 (H, W, 3) for rgb, uint16 (H, W, 1) for infrared.
+        target: (H, W, C_out) uint16, the pair's target bands.
+        valid: (H, W) bool, True = measured.
+    """
+
+    inputs: tuple[npt.NDArray[Any], ...]
+    target: npt.NDArray[np.uint16]
+    valid: npt.NDArray[np.bool_]
+
+    def cut(self, window: Window) -> StoredFrame:
+        """Return a window of it; the arrays are views."""
+        return StoredFrame(tuple(values[window] for values in self.inputs), self.target[window], self.valid[window])
+
+
+def decode_inputs(inputs: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float32]:
+    """Return stored inputs as one array (..., C_in) float32: rgb / 255, infrared as reflectance."""
+    parts = [
+        values.astype(np.float32) / np.float32(255) if values.dtype == np.uint8 else decode_reflectance(values)
+        for values in inputs
+    ]
+    return np.concatenate(parts, axis=-1)
+
+
+class InputReader:
+    """An open input file: what one camera and the infrared band saw of one capture."""
+
+    def __init__(self, path: Path, pair: Pair, *, camera: str) -> None:
+        self.path = path
+        self._file = open_hdf5(path)
+        try:
+            self._windows = [self._find(f"rgb/{camera}" if name == "rgb" else name, pair) for name in pair.inputs]
+            self.shape = self._common_shape(pair)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> InputReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read_numbers(self, window: Window | None = None) -> tuple[npt.NDArray[Any], ...]:
+        """Return the inputs as stored, each (H, W, channels), whole or in a window."""
+        try:
+            parts = [reader.read(window) for reader in self._windows]
+        except OSError as error:
+            raise DataError(f"{self.path} must be whole; a part of it cannot be read: {REMAKE}.") from error
+        return tuple(values if values.ndim == 3 else values[..., None] for values in parts)
+
+    def _find(self, key: str, pair: Pair) -> WindowReader:
+        try:
+            if key in self._file:
+                return WindowReader(self._file[key])
+            known = ", ".join(_leaves(self._file))
+        except (KeyError, OSError, RuntimeError) as error:
+            raise DataError(f"{self.path} must be whole; its {key!r} cannot be opened: {REMAKE}.") from error
+        raise DataError(
+            f"{self.path} must hold {key!r} for the pair {pair.name!r}; it holds {known}: "
+            "check `render.cameras` and the source."
+        )
+
+    def _common_shape(self, pair: Pair) -> tuple[int, int]:
+        """Return (H, W) of all inputs, after checking their kinds."""
+        found = {name: (reader.shape, reader.dtype) for name, reader in zip(pair.inputs, self._windows, strict=True)}
+        height, width = self._windows[0].shape[:2]
+        expected = {
+            name: ((height, width, 3), np.dtype(np.uint8)) if name == "rgb" else ((height, width), np.dtype(np.uint16))
+            for name in pair.inputs
+        }
+        if found != expected:
+            raise ShapeError(f"{self.path} must hold inputs of one size, 8-bit rgb and 16-bit infrared; got {found}.")
+        return height, width
+
+
+class FrameReader:
+    """One capture's open files, read as numbers, whole or by window."""
+
+    def __init__(self, files: PairFiles, pair: Pair, *, camera: str) -> None:
+        self._cubes = CubeReader(files.cube)
+        try:
+            self._inputs = InputReader(files.inputs, pair, camera=camera)
+        except BaseException:
+            self._cubes.close()
+            raise
+        try:
+            self._chosen = _choose_bands(self._cubes, pair)
+            self.shape = self._cubes.header.shape
+            if self._inputs.shape != self.shape:
+                raise ShapeError(
+                    f"{files.inputs} must hold frames of {self.shape} like {files.cube}; got {self._inputs.shape}."
+                )
+            valid = self._cubes.read_valid()
+        except BaseException:
+            self.close()
+            raise
+        self._valid = None if valid.all() else valid
+        channels = sum(INPUT_CHANNELS[name] * (1 if name == "rgb" else 2) for name in pair.inputs)
+        self.stored_bytes = self.shape[0] * self.shape[1] * (channels + 2 * pair.out_channels + 1)
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both files."""
+        self._inputs.close()
+        self._cubes.close()
+
+    def read(self, window: Window | None = None) -> StoredFrame:
+        """Return the frame, or a window (rows, columns) of it, in the numbers of the files."""
+        inputs = self._inputs.read_numbers(window)
+        parts = [_take(self._cubes.read_numbers(name, window), chosen) for name, chosen in self._chosen.items()]
+        target = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        if self._valid is None:
+            return StoredFrame(inputs, target, np.ones(target.shape[:2], np.bool_))
+        return StoredFrame(inputs, target, self._valid[window or _EVERYTHING])
+
+
 def read_frame(files: PairFiles, pair: Pair, *, camera: str, window: Window | None = None) -> Frame:
-    """Read one capture for `pair`, whole or a window (rows, columns) of it."""
-    with CubeReader(files.cube) as cubes:
-        reference = _stack_target(cubes, pair, window)
-        valid = cubes.read_valid(window)
+    """Read one capture for `pair`, whole or a window (rows, columns) of it.
+
+    Raises:
+        DataError: A file is damaged, or lacks what the pair needs.
+        MissingFileError: A file is not there.
+        ShapeError: The files show frames of different sizes.
+    """
+    with FrameReader(files, pair, camera=camera) as reader:
+        stored = reader.read(window)
+        mask = None if files.mask is None else read_mask(files.mask)
+        if mask is not None and mask.shape != reader.shape:
+            raise ShapeError(f"{files.mask} must have shape {reader.shape} like {files.cube}; got {mask.shape}.")
     return Frame(
         capture=files.capture,
-        input=read_input(files.inputs, pair, camera=camera, window=window),
-        reference=reference,
-        mask=None if files.mask is None else read_mask(files.mask)[window or _EVERYTHING],
-        valid=valid,
+        input=decode_inputs(stored.inputs),
+        reference=decode_reflectance(stored.target),
+        mask=None if mask is None else mask[window or _EVERYTHING],
+        valid=stored.valid,
     )
 
 
 def read_input(path: Path, pair: Pair, *, camera: str, window: Window | None = None) -> npt.NDArray[np.float32]:
     """Return the input of `pair` as taken by `camera`, (H, W, C_in) float32."""
-    if not path.is_file():
-        raise MissingFileError(f"An input file must be at {path}; there is none: run `dvc repro`.")
-    chosen = window or _EVERYTHING
-    parts = []
-    with h5py.File(path, "r") as file:
-        for name in pair.inputs:
-            key = f"rgb/{camera}" if name == "rgb" else name
-            if key not in file:
-                raise DataError(
-                    f"{path} must hold {key!r} for the pair {pair.name!r}; it holds {', '.join(_leaves(file))}: "
-                    "check `render.cameras` and the source."
-                )
-            values = file[key][chosen]
-            parts.append(
-                values.astype(np.float32) / np.float32(255) if name == "rgb" else decode_reflectance(values)[..., None]
-            )
-    return np.concatenate(parts, axis=2)
+    with InputReader(path, pair, camera=camera) as reader:
+        return decode_inputs(reader.read_numbers(window))
 
 
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     """Return the mask stored at `path`, (H, W) bool."""
     if not path.is_file():
         raise MissingFileError(f"A mask must be at {path}; there is none: run `dvc repro`.")
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("L")) > 127
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("L")) > 127
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} must be a picture; it cannot be read: {REMAKE}.") from error
 
 
-def _stack_target(cubes: CubeReader, pair: Pair, window: Window | None) -> npt.NDArray[np.float32]:
-    """Read the target cubes and join them, a shared band taken from the first."""
-    parts: list[npt.NDArray[np.float32]] = []
-    seen: set[float] = set()
+def _choose_bands(cubes: CubeReader, pair: Pair) -> dict[str, list[int] | None]:
+    """Return which bands of each cube the target takes (None = all); a shared band comes from the first."""
+    chosen: dict[str, list[int] | None] = {}
+    joined: list[float] = []
     for name in pair.cubes:
-        cube = cubes.read(name, window)
+        if name not in cubes.header.bands:
+            raise DataError(
+                f"{cubes.path} must hold the cube {name!r} for the pair {pair.name!r}; "
+                f"it holds {', '.join(cubes.header.bands)}."
+            )
         wavelengths = cubes.header.bands[name].wavelength_nm
-        fresh = [i for i, wavelength_nm in enumerate(wavelengths) if wavelength_nm not in seen]
-        seen.update(wavelengths)
-        parts.append(cube if len(fresh) == len(wavelengths) else cube[..., fresh])
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        fresh = [i for i, wavelength_nm in enumerate(wavelengths) if wavelength_nm not in joined]
+        chosen[name] = None if len(fresh) == len(wavelengths) else fresh
+        joined.extend(wavelengths[i] for i in fresh)
+    if tuple(joined) != pair.target.wavelength_nm:
+        raise DataError(
+            f"{cubes.path} must hold the bands of the pair {pair.name!r}, {len(pair.target)} from "
+            f"{pair.target.wavelength_nm[0]:g} to {pair.target.wavelength_nm[-1]:g} nm; got {len(joined)} from "
+            f"{joined[0]:g} to {joined[-1]:g} nm: {REMAKE}."
+        )
+    return chosen
+
+
+def _take(cube: npt.NDArray[np.uint16], chosen: list[int] | None) -> npt.NDArray[np.uint16]:
+    return cube if chosen is None else cube[..., chosen]
 
 
 def _leaves(file: h5py.File) -> list[str]:
