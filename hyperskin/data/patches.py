@@ -1,0 +1,225 @@
+"""Batches of random crops for training, decided by (seed, epoch) alone, and whole frames for scoring."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hyperskin.data.chunks import Window
+from hyperskin.data.cubefile import decode_reflectance
+from hyperskin.data.frames import Frame, FrameReader, PairFiles, StoredFrame, decode_inputs, read_frame
+from hyperskin.data.tensors import cubes_to_batch
+from hyperskin.errors import DataError, ShapeError
+from hyperskin.pairs import Pair
+
+_MOST_OPEN = 300  # captures at once, two files each: under the usual limit of 1024 files per process
+_AHEAD = 3
+
+
+class Crop(NamedTuple):
+    """Where one training patch lies and how it is turned.
+
+    Attributes:
+        capture: Index of the capture.
+        top: First row.
+        left: First column.
+        flip: Whether it is mirrored left to right, before turning.
+        quarter_turns: 0 to 3 turns by 90 degrees.
+    """
+
+    capture: int
+    top: int
+    left: int
+    flip: bool = False
+    quarter_turns: int = 0
+
+
+class Batch(NamedTuple):
+    """Training patches: input (N, C_in, H, W) and reference (N, C_out, H, W) float32, valid (N, 1, H, W) bool."""
+
+    input: torch.Tensor
+    reference: torch.Tensor
+    valid: torch.Tensor
+
+
+def draw_crops(
+    shapes: Sequence[tuple[int, int]], count: int, *, crop_px: int, augment: bool, seed: int, epoch: int
+) -> list[Crop]:
+    """Return the `count` crops of one epoch; equal arguments give equal crops, whoever reads them.
+
+    Every capture comes equally often (to within one), in random order; positions are uniform over the frame.
+    """
+    generator = torch.Generator().manual_seed(_mix(seed, epoch))
+    rounds = math.ceil(count / len(shapes))
+    order = torch.cat([torch.randperm(len(shapes), generator=generator) for _ in range(rounds)])[:count]
+    room = torch.tensor(shapes, dtype=torch.float64)[order] - crop_px + 1
+    corners = (torch.rand((count, 2), generator=generator, dtype=torch.float64) * room).long()
+    if augment:
+        flips = torch.randint(2, (count,), generator=generator).bool()
+        turns = torch.randint(4, (count,), generator=generator)
+    else:
+        flips, turns = torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.int64)
+    columns = (order, corners[:, 0], corners[:, 1], flips, turns)
+    return [Crop(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+class StoredCaptures:
+    """Captures whose windows are read from their files; a process opens a file when it first needs it."""
+
+    def __init__(self, files: Sequence[PairFiles], pair: Pair, *, camera: str) -> None:
+        if not files:
+            raise DataError("A training needs at least one capture; the split gives none.")
+        self._files = tuple(files)
+        self._pair = pair
+        self._camera = camera
+        self._open: OrderedDict[int, FrameReader] = OrderedDict()
+        readers = [self._reader(i) for i in range(len(files))]
+        self.names = tuple(each.capture.name for each in files)
+        self.shapes = tuple(reader.shape for reader in readers)
+        self.stored_bytes = sum(reader.stored_bytes for reader in readers)
+
+    def __enter__(self) -> StoredCaptures:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files behind: another process opens its own."""
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def read(self, capture: int, window: Window | None = None) -> StoredFrame:
+        """Return capture number `capture`, or a window of it, as stored."""
+        return self._reader(capture).read(window)
+
+    def _reader(self, capture: int) -> FrameReader:
+        if capture not in self._open:
+            if len(self._open) == _MOST_OPEN:
+                self._open.popitem(last=False)[1].close()
+            self._open[capture] = FrameReader(self._files[capture], self._pair, camera=self._camera)
+        self._open.move_to_end(capture)
+        return self._open[capture]
+
+
+class CachedCaptures:
+    """Captures held in memory as stored, half the bytes of floats."""
+
+    def __init__(self, stored: StoredCaptures) -> None:
+        self.names = stored.names
+        self.shapes = stored.shapes
+        self._frames = [stored.read(i) for i in range(len(stored.shapes))]
+
+    def read(self, capture: int, window: Window) -> StoredFrame:
+        """Return a window of capture number `capture`; the arrays are views."""
+        return self._frames[capture].cut(window)
+
+
+Captures = StoredCaptures | CachedCaptures
+
+
+def require_room(captures: Captures, crop_px: int) -> None:
+    """Raise ShapeError unless a square of `crop_px` fits into every frame."""
+    for name, (height, width) in zip(captures.names, captures.shapes, strict=True):
+        if min(height, width) < crop_px:
+            raise ShapeError(
+                f"`train.crop_px` must fit into every training frame; got {crop_px} px, but {name} has "
+                f"{height} x {width} px."
+            )
+
+
+class CropBatches(Dataset[Batch]):
+    """Indexed by a list of crops: gives them as one batch."""
+
+    def __init__(self, captures: Captures, *, crop_px: int, channels_last: bool = False) -> None:
+        self._captures = captures
+        self._crop_px = crop_px
+        self._channels_last = channels_last
+
+    def __getitem__(self, crops: Sequence[Crop]) -> Batch:
+        """Read, turn, stack and decode `crops`."""
+        patches = [self._read(crop) for crop in crops]
+        inputs = tuple(np.stack(parts) for parts in zip(*(patch.inputs for patch in patches), strict=True))
+        target = np.stack([patch.target for patch in patches])
+        valid = np.stack([patch.valid for patch in patches])
+        return Batch(
+            self._to_batch(decode_inputs(inputs)),
+            self._to_batch(decode_reflectance(target)),
+            self._to_batch(valid[..., None]),
+        )
+
+    def _read(self, crop: Crop) -> StoredFrame:
+        window = (slice(crop.top, crop.top + self._crop_px), slice(crop.left, crop.left + self._crop_px))
+        patch = self._captures.read(crop.capture, window)
+        return StoredFrame(
+            tuple(_turn(values, crop) for values in patch.inputs), _turn(patch.target, crop), _turn(patch.valid, crop)
+        )
+
+    def _to_batch(self, cubes: npt.NDArray[Any]) -> torch.Tensor:
+        return cubes_to_batch(cubes, channels_last=self._channels_last)
+
+
+def feed_batches(
+    batches: CropBatches, schedule: Iterable[Sequence[Crop]], *, workers: int = 0, pin_memory: bool = False
+) -> Generator[Batch, None, None]:
+    """Yield a batch for each list of crops in `schedule`, in its order, whoever reads them.
+
+    Args:
+        batches: Where the crops come from.
+        schedule: The crops of every step; may be endless.
+        workers: Processes that read ahead; 0 reads here.
+        pin_memory: Put batches into page-locked memory, for CUDA; with no workers a thread then reads ahead.
+    """
+    if workers:
+        yield from DataLoader(
+            batches,
+            sampler=schedule,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            multiprocessing_context="spawn",  # HDF5 and threads do not survive a fork
+            generator=torch.Generator(),  # or the loader would draw from the global one
+        )
+        return
+    read = (batches[crops] for crops in schedule)
+    if pin_memory:
+        read = _read_ahead(Batch(*(part.pin_memory() for part in batch)) for batch in read)
+    yield from read
+
+
+def whole_frames(files: Sequence[PairFiles], pair: Pair, *, camera: str) -> Iterator[Frame]:
+    """Yield captures whole, one at a time, in the given order."""
+    for each in files:
+        yield read_frame(each, pair, camera=camera)
+
+
+def _turn(values: npt.NDArray[Any], crop: Crop) -> npt.NDArray[Any]:
+    return np.rot90(values[:, ::-1] if crop.flip else values, crop.quarter_turns)
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """Return a generator seed in which (0, 1) and (1, 0) differ."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _read_ahead(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+    """Yield `batches`, a few of them made ahead by one thread; its errors are raised here."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="crops")
+    try:
+        pending = deque(pool.submit(next, batches, None) for _ in range(_AHEAD))
+        while (batch := pending.popleft().result()) is not None:
+            pending.append(pool.submit(next, batches, None))
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)

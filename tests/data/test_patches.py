@@ -1,0 +1,258 @@
+"""Crops are decided by (seed, epoch), lie anywhere, and hold what the frame holds there."""
+
+import pickle
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from hyperskin.data import patches
+from hyperskin.data.frames import PairFiles, read_frame
+from hyperskin.data.patches import (
+    Batch,
+    CachedCaptures,
+    Crop,
+    CropBatches,
+    StoredCaptures,
+    draw_crops,
+    feed_batches,
+    require_room,
+    whole_frames,
+)
+from hyperskin.errors import DataError, ShapeError
+from hyperskin.pairs import PAIRS, find_pair
+
+WriteCapture = Callable[..., PairFiles]
+SHAPES = [(24, 32), (40, 20), (16, 16)]
+
+
+def _draw(count: int = 30, **changes: object) -> list[Crop]:
+    arguments = {"crop_px": 16, "augment": True, "seed": 0, "epoch": 1, **changes}
+    return draw_crops(SHAPES, count, **arguments)
+
+
+@pytest.fixture
+def files(write_capture: WriteCapture) -> list[PairFiles]:
+    return [
+        write_capture("p001_neutral_front", seed=1),
+        write_capture("p002_smile_left", seed=2, height=20, width=40, invalid=(slice(0, 10), slice(0, 10))),
+    ]
+
+
+# Which crops
+
+
+def test_equal_seeds_and_epochs_give_equal_crops() -> None:
+    assert _draw() == _draw()
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"epoch": 2}])
+def test_another_seed_or_epoch_gives_other_crops(change: dict[str, int]) -> None:
+    assert _draw() != _draw(**change)
+
+
+def test_seed_and_epoch_are_not_just_added() -> None:
+    assert _draw(seed=0, epoch=1) != _draw(seed=1, epoch=0)
+
+
+def test_drawing_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    _draw()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_crop_lies_inside_its_frame() -> None:
+    for crop in _draw(3000):
+        height, width = SHAPES[crop.capture]
+        assert 0 <= crop.top <= height - 16
+        assert 0 <= crop.left <= width - 16
+
+
+def test_captures_take_turns() -> None:
+    assert Counter(crop.capture for crop in _draw(3000)) == {0: 1000, 1: 1000, 2: 1000}
+    assert max(Counter(crop.capture for crop in _draw(10)).values()) == 4
+
+
+def test_positions_and_turns_are_uniform() -> None:
+    crops = draw_crops([(18, 20)], 30_000, crop_px=16, augment=True, seed=3, epoch=1)
+    for counts, places in (
+        (Counter((crop.top, crop.left) for crop in crops), 3 * 5),
+        (Counter((crop.flip, crop.quarter_turns) for crop in crops), 8),
+    ):
+        expected = len(crops) / places
+        assert len(counts) == places
+        chi_square = sum((count - expected) ** 2 / expected for count in counts.values())
+        assert chi_square < 45  # 99.99 % point of 14 degrees of freedom is 42
+
+
+def test_without_augmentation_nothing_turns() -> None:
+    assert {(crop.flip, crop.quarter_turns) for crop in _draw(100, augment=False)} == {(False, 0)}
+
+
+def test_a_frame_of_the_crops_size_is_taken_whole() -> None:
+    assert {(crop.top, crop.left) for crop in _draw(300) if crop.capture == 2} == {(0, 0)}
+
+
+# What they hold
+
+
+def _reference_patch(
+    files: PairFiles, pair_name: str, crop: Crop, crop_px: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut and turn one pixel at a time, in float."""
+    frame = read_frame(files, find_pair(pair_name), camera="cie")
+    results = []
+    for whole in (frame.input, frame.reference, frame.valid[..., None]):
+        part = whole[crop.top : crop.top + crop_px, crop.left : crop.left + crop_px]
+        turned = np.empty_like(part)
+        for row in range(crop_px):
+            for column in range(crop_px):
+                y, x = row, column
+                for _ in range(crop.quarter_turns):  # where the pixel was before each turn against the clock
+                    y, x = x, crop_px - 1 - y
+                turned[row, column] = part[y, crop_px - 1 - x if crop.flip else x]
+        results.append(turned)
+    return results
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("pair_name", PAIRS)
+def test_a_batch_holds_the_turned_crops(
+    files: list[PairFiles], pair_name: str, channels_last: bool, cached: bool
+) -> None:
+    crops = [Crop(1, 3, 0, False, 1), Crop(0, 7, 11, True, 2), Crop(1, 2, 5, True, 3), Crop(0, 0, 0)]
+    with StoredCaptures(files, find_pair(pair_name), camera="cie") as stored:
+        captures = CachedCaptures(stored) if cached else stored
+        batch = CropBatches(captures, crop_px=16, channels_last=channels_last)[crops]
+    assert batch.input.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    for i, crop in enumerate(crops):
+        expected = _reference_patch(files[crop.capture], pair_name, crop, 16)
+        for got, wanted in zip(batch, expected, strict=True):
+            np.testing.assert_array_equal(got[i].numpy(), wanted.transpose(2, 0, 1))
+    assert batch.valid.dtype == torch.bool
+    assert not batch.valid[0].all()
+
+
+def test_the_memory_a_cache_takes_is_known_beforehand(files: list[PairFiles]) -> None:
+    with StoredCaptures(files, find_pair("msi_nir"), camera="cie") as stored:
+        frames = [stored.read(i) for i in range(2)]
+        taken = sum(part.nbytes for frame in frames for part in (*frame.inputs, frame.target, frame.valid))
+        assert stored.stored_bytes == taken
+
+
+def test_files_beyond_the_limit_are_closed_and_opened_again(
+    write_capture: WriteCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patches, "_MOST_OPEN", 2)
+    files = [write_capture(f"p{i:03d}_neutral_front", seed=i, height=8, width=9) for i in range(4)]
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        wanted = [stored.read(i).target for i in range(4)]
+        for i in (0, 3, 1, 2, 0):
+            np.testing.assert_array_equal(stored.read(i).target, wanted[i])
+        assert len(stored._open) == 2
+    assert not stored._open
+
+
+def test_another_process_opens_its_own_files(files: list[PairFiles]) -> None:
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        copy = pickle.loads(pickle.dumps(stored))
+        assert stored._open
+        assert not copy._open
+        with copy:
+            np.testing.assert_array_equal(copy.read(0).target, stored.read(0).target)
+
+
+def test_a_frame_smaller_than_the_crop_is_refused_by_name(files: list[PairFiles]) -> None:
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        require_room(stored, 20)
+        with pytest.raises(
+            ShapeError,
+            match="got 21 px, but p002_smile_left has 20 x 40 px",
+        ):
+            require_room(stored, 21)
+
+
+def test_no_captures_are_refused() -> None:
+    with pytest.raises(DataError, match="needs at least one capture"):
+        StoredCaptures([], find_pair("rgb_vis"), camera="cie")
+
+
+# Who reads them
+
+
+def _schedule(count: int) -> list[list[Crop]]:
+    crops = draw_crops([(24, 32), (20, 40)], 3 * count, crop_px=16, augment=True, seed=5, epoch=1)
+    return [crops[3 * i : 3 * i + 3] for i in range(count)]
+
+
+def _assert_equal(batches: list[Batch], others: list[Batch]) -> None:
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        for part, other_part in zip(batch, other, strict=True):
+            assert torch.equal(part, other_part)
+
+
+def test_batches_come_in_the_schedules_order(files: list[PairFiles]) -> None:
+    schedule = _schedule(4)
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        batches = CropBatches(stored, crop_px=16)
+        _assert_equal(list(feed_batches(batches, schedule)), [batches[crops] for crops in schedule])
+
+
+def test_a_thread_that_reads_ahead_gives_the_same(files: list[PairFiles]) -> None:
+    schedule = _schedule(9)
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        batches = CropBatches(stored, crop_px=16)
+        ahead = patches._read_ahead(batches[crops] for crops in schedule)
+        _assert_equal(list(ahead), [batches[crops] for crops in schedule])
+
+
+def test_an_endless_schedule_may_be_left(files: list[PairFiles]) -> None:
+    def endless():
+        while True:
+            yield _schedule(1)[0]
+
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        ahead = patches._read_ahead(feed_batches(CropBatches(stored, crop_px=16), endless()))
+        next(ahead)
+        ahead.close()
+
+
+def test_an_error_while_reading_ahead_is_raised_to_the_reader(files: list[PairFiles]) -> None:
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        files[0].inputs.unlink()
+        files[0].cube.unlink()
+        stored.__exit__(None, None, None)
+        ahead = patches._read_ahead(feed_batches(CropBatches(stored, crop_px=16), _schedule(2)))
+        with pytest.raises(FileNotFoundError, match="there is none: run `dvc repro`"):
+            list(ahead)
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_and_leave_the_generator_alone(files: list[PairFiles]) -> None:
+    schedule = _schedule(5)
+    with StoredCaptures(files, find_pair("msi_visnir"), camera="cie") as stored:
+        batches = CropBatches(stored, crop_px=16, channels_last=True)
+        before = torch.get_rng_state()
+        _assert_equal(list(feed_batches(batches, iter(schedule), workers=2)), [batches[crops] for crops in schedule])
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_for_cuda_are_pinned(files: list[PairFiles]) -> None:
+    schedule = _schedule(5)
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        batches = CropBatches(stored, crop_px=16, channels_last=True)
+        pinned = list(feed_batches(batches, schedule, pin_memory=True))
+        assert all(part.is_pinned() for batch in pinned for part in batch)
+        _assert_equal(pinned, [batches[crops] for crops in schedule])
+
+
+def test_whole_frames_come_in_the_given_order(files: list[PairFiles]) -> None:
+    frames = list(whole_frames(files[::-1], find_pair("rgb_vis"), camera="cie"))
+    assert [frame.capture.name for frame in frames] == ["p002_smile_left", "p001_neutral_front"]
+    assert frames[0].reference.shape == (20, 40, 31)
