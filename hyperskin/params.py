@@ -136,6 +136,7 @@ class ExecutionParams(_Section):
     """Where the work is done."""
 
     workers: int = Field(ge=0)
+    threads: int = Field(ge=1)
 
 
 class Params(_Section):
@@ -153,7 +154,7 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _camera_is_rendered(self) -> Self:
-        if self.train.camera not in self.render.cameras:
+        if self.train.camera not in self.render.cameras and not {"sim28", "file"} & set(self.render.cameras):
             raise ValueError(
                 f"`train.camera` must be one of `render.cameras` ({', '.join(self.render.cameras)}); "
                 f"got {self.train.camera!r}"
@@ -211,7 +212,8 @@ def _read_yaml(path: Path) -> Any:
 
 
 def _explain(error: ValidationError, origin: str) -> str:
-    first = error.errors(include_url=False)[0]
+    slips = error.errors(include_url=False)
+    first = next((slip for slip in slips if slip["type"] == "extra_forbidden"), slips[0])  # a typo, not what it lacks
     more = error.error_count() - 1
     tail = f" ({more} more like this)" if more else ""
     location = ".".join(str(part) for part in first["loc"])

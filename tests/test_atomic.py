@@ -14,14 +14,19 @@ import pytest
 from hyperskin.atomic import atomic_path, bring_file, file_sha256, remove_stale, write_bytes, write_json
 
 
+def _fail_in_mid_write(target: Path) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyError
+
+
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     target = tmp_path / "a.bin"
     write_bytes(target, b"old")
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
+    with pytest.raises(KeyError):
+        _fail_in_mid_write(target)
     assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_a_file_is_private(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_a_brought_file_has_the_same_bytes_and_replaces_an_old_one(tmp_path: Pat
     assert how in {"reflink", "hardlink", "copy"}
     assert (tmp_path / "raw" / "a").read_bytes() == b"counts"
     bring_file(tmp_path / "origin", tmp_path / "raw" / "a")
-    assert os.listdir(tmp_path / "raw") == ["a"]
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["a"]
 
 
 def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -108,4 +113,4 @@ def test_stale_names_are_told_by_their_dead_process(tmp_path: Path) -> None:
     (tmp_path / f".b.{os.getpid()}.01234567.tmp").write_bytes(b"")
     (tmp_path / "own.tmp").write_bytes(b"")
     assert remove_stale(tmp_path) == 1
-    assert sorted(os.listdir(tmp_path)) == [f".b.{os.getpid()}.01234567.tmp", "own.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".b.{os.getpid()}.01234567.tmp", "own.tmp"]

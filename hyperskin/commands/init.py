@@ -26,8 +26,9 @@ from hyperskin.sources.source import Original, OriginalFile
 _log = logging.getLogger(__name__)
 
 SOURCES = Path("data/sources")
-_FRACTIONS = {"test_fraction": 0.1, "valid_fraction": 0.1}
+_FRACTION = 0.1
 _SEED = 1
+_COMMENT_COLUMN = 42
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,15 @@ def init(
 
 
 def render_template(values: dict[str, Any]) -> str:
-    """Return the text of params.yaml with `values` filled in."""
+    """Return the text of params.yaml with `values` filled in and the comments below each other."""
     template = files("hyperskin.commands").joinpath("params.template.yaml").read_text()
-    return template.format(**values)
+    return "".join(map(_align_comment, template.format(**values).splitlines(keepends=True)))
+
+
+def _align_comment(line: str) -> str:
+    """Move a comment behind a value to the comments' column, or two blanks behind a long value."""
+    value, mark, comment = line.partition("  # ")
+    return f"{value.rstrip():{_COMMENT_COLUMN - 2}}{mark}{comment}" if mark else line
 
 
 def _rescan() -> None:
@@ -221,12 +228,19 @@ def _hold_out(
         unknown = [subject for subject in given if subject not in subjects]
         if unknown:
             raise DataError(f"`{name}` must name subjects of the source ({', '.join(subjects)}); got {unknown[0]!r}.")
-    assigned = assign_splits(subjects, test=tuple(test), valid=tuple(valid), seed=_SEED, **_FRACTIONS)
+    assigned = assign_splits(subjects, test=tuple(test), valid=tuple(valid), seed=_SEED, **_fractions(test, valid))
     if {"train", "valid", "test"} <= set(assigned.values()):
         return tuple(test), tuple(valid)
-    free = [subject for subject in subjects if subject not in (*test, *valid)]
-    first_valid, first_test = choose_held_out(free, _SEED)
+    if len(subjects) < 3:
+        _log.warning("%d subjects are too few to train: `dvc repro` will do its work, training will not", len(subjects))
+        return tuple(test), tuple(valid)
+    first_valid, first_test = choose_held_out([name for name in subjects if name not in (*test, *valid)], _SEED)
     return tuple(test) or first_test, tuple(valid) or first_valid
+
+
+def _fractions(test: Sequence[str], valid: Sequence[str]) -> dict[str, float]:
+    """Return how many subjects the hash rule takes: none for a part whose subjects are named."""
+    return {"test_fraction": 0.0 if test else _FRACTION, "valid_fraction": 0.0 if valid else _FRACTION}
 
 
 def _fill_template(
@@ -239,7 +253,6 @@ def _fill_template(
     profile: str,
 ) -> str:
     test, valid = held_out
-    named = bool(test or valid)
     return render_template(
         {
             **vars(PROFILES[profile]),
@@ -251,8 +264,7 @@ def _fill_template(
             "make_masks": "false" if source == "cave" else "true",
             "test": _quote_list(test),
             "valid": _quote_list(valid),
-            "test_fraction": 0.0 if named else _FRACTIONS["test_fraction"],
-            "valid_fraction": 0.0 if named else _FRACTIONS["valid_fraction"],
+            **_fractions(test, valid),
             "pairs": "[rgb_vis]" if source == "cave" else "[rgb_vis, msi_nir]",
         }
     )

@@ -6,14 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperskin.cube import Cube, require_cube, require_mask
-from hyperskin.errors import DataError
+
+_BLOCK_LINES = 32
 
 
 def estimate_noise(cube: Cube, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Return the standard deviation of the noise in every band.
 
     Args:
-        cube: Reflectance, (H, W, C), at least 3 x 3 px.
+        cube: Reflectance, (H, W, C).
         valid: (H, W), True = measured; a neighbourhood with an unmeasured pixel does not count.
 
     Returns:
@@ -21,7 +22,6 @@ def estimate_noise(cube: Cube, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.f
 
     Raises:
         ShapeError: The shapes do not fit.
-        DataError: The frame is smaller than 3 x 3 px.
 
     Source:
         J. Immerkaer, "Fast Noise Variance Estimation", Computer Vision and Image Understanding 64 (1996): the mean
@@ -29,13 +29,11 @@ def estimate_noise(cube: Cube, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.f
     """
     require_cube("cube", cube)
     require_mask("valid", valid, (cube.shape[0], cube.shape[1]))
-    height, width, band_count = cube.shape
-    if height < 3 or width < 3:
-        raise DataError(f"A noise estimate needs a frame of at least 3 x 3 px; got {height} x {width}.")
+    height, band_count = cube.shape[0], cube.shape[2]
     total = np.zeros(band_count)
     count = 0
-    for first in range(0, height - 2, 32):
-        last = min(first + 32, height - 2)
+    for first in range(0, height - 2, _BLOCK_LINES):
+        last = min(first + _BLOCK_LINES, height - 2)
         lines = np.where(valid[first : last + 2, :, None], cube[first : last + 2], 0).astype(np.float64)
         rows = lines[:-2] - 2 * lines[1:-1] + lines[2:]
         response = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyperskin.bands import FX10, Bands
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.cubefile import CubeReader, write_cubes
 from hyperskin.pairs import CUBE_BANDS
 from hyperskin.params import Params, section_values
 from hyperskin.sources.catalog import find_source
-from hyperskin.sources.source import CubeSource, RawCapture, RawSource
-from hyperskin.spectral.develop import Development, develop
+from hyperskin.sources.source import GivenCubes, RawCapture
+from hyperskin.spectral.develop import develop
 from hyperskin.spectral.quality import band_snr_db
 from hyperskin.steps.captures import Facts, Job, code_version, finished_captures, make_key, map_captures, require_stamp
 
@@ -25,6 +24,7 @@ CODE = (
     "envi.py",
     "data/cubefile.py",
     "sources/cave.py",
+    "sources/decode.py",
     "sources/lumo.py",
     "spectral/calibration.py",
     "spectral/develop.py",
@@ -74,33 +74,60 @@ def make_cubes(
     path = folder / f"{name}.h5"
     attributes: dict[str, Any] = {"source": source, "calibration": settings, "originals": originals}
     if brought.gives == "raw":
-        files = _develop_raw(path, brought, raw, capture, attributes)
+        _develop(path, brought.open_raw(raw, capture), attributes)
     else:
-        files = _transcode(path, brought, raw, capture, attributes)
-    return files, _facts(path)
+        _transcode(path, brought.read_cubes(raw, capture), attributes)
+    return [path.name], _facts(path)
 
 
-def _develop_raw(path: Path, source: RawSource, raw: Path, capture: CaptureId, attributes: dict[str, Any]) -> list[str]:
+def _develop(path: Path, raw: RawCapture, attributes: dict[str, Any]) -> None:
     """Calibrate and resample line by line; memory does not grow with the capture's length."""
-    opened = source.open_raw(raw, capture)
     settings = attributes["calibration"]
-    targets = {name: bands for name, bands in CUBE_BANDS.items()}
     development = develop(
-        opened.line_blocks,
-        opened.white_lines,
-        opened.dark_lines,
-        opened.bands,
-        targets,
+        raw.line_blocks,
+        raw.white_lines,
+        raw.dark_lines,
+        raw.bands,
+        CUBE_BANDS,
         kind=settings["resample"],
         fwhm_nm=settings["gaussian_fwhm_nm"],
         white_reflectance=settings["white_reflectance"],
         repair=settings["repair"],
         max_bad_fraction=settings["max_bad_fraction"],
-        full_scale=opened.full_scale,
+        full_scale=raw.full_scale,
         keep_full=settings["keep_448"],
     )
-    with write_cubes(path, height=opened.height, width=opened.width, bands=targets, attributes=attributes) as writer:
+    bands = {**CUBE_BANDS, "full": raw.bands} if settings["keep_448"] else CUBE_BANDS
+    with write_cubes(path, height=raw.height, width=raw.width, bands=bands, attributes=attributes) as writer:
         for block in development:
-            writer.append(block.cubes, block.valid)
+            full = {} if block.full is None else {"full": block.full}
+            writer.append({**block.cubes, **full}, block.valid)
         attributes["counts"] = development.counts()
-    return [path.name]
+
+
+def _transcode(path: Path, given: GivenCubes, attributes: dict[str, Any]) -> None:
+    """Store finished cubes in our number format."""
+    attributes["notes"] = given.notes
+    attributes["counts"] = {"invalid": int(np.count_nonzero(~given.valid))}
+    height, width = given.valid.shape
+    with write_cubes(path, height=height, width=width, bands=given.bands, attributes=attributes) as writer:
+        for first in range(0, height, _BLOCK_LINES):
+            lines = slice(first, first + _BLOCK_LINES)
+            writer.append({name: cube[lines] for name, cube in given.cubes.items()}, given.valid[lines])
+
+
+def _facts(path: Path) -> Facts:
+    """Return what people want to know of a stored cube: counts, and signal to noise per band."""
+    with CubeReader(path) as reader:
+        attributes = reader.header.attributes
+        valid = reader.read_valid()
+        snr_db = {name: _known(band_snr_db(reader.read(name), valid)) for name in reader.header.bands if name != "full"}
+    return {
+        "counts": {**attributes["counts"], "clamped": attributes["clamped_count"]},
+        "notes": attributes.get("notes", {}),
+        "snr_db": snr_db,
+    }
+
+
+def _known(values: npt.NDArray[np.float64]) -> list[float | None]:
+    return [round(float(value), 2) if math.isfinite(value) else None for value in values]

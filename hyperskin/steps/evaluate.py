@@ -57,7 +57,7 @@ def evaluate(
     *,
     camera: str,
     progress: Callable[[Sequence[PairFiles]], Iterable[PairFiles]] = iter,
-    on_frame: Callable[[Frame, npt.NDArray[np.float32]], None] = lambda frame, estimate: None,
+    on_frame: Callable[[Frame, npt.NDArray[np.float32]], None] = lambda _frame, _estimate: None,
 ) -> Evaluation:
     """Reconstruct every capture as a whole frame and score it.
 

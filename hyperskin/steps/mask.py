@@ -18,6 +18,7 @@ from hyperskin.steps.captures import Facts, Job, code_version, finished_captures
 CODE = (
     "bands.py",
     "data/cubefile.py",
+    "sources/decode.py",
     "sources/given_masks.py",
     "spectral/mask.py",
     "steps/mask.py",

@@ -21,6 +21,11 @@ CODE = (
     "data/encoding.py",
     "spectral/camera.py",
     "spectral/colour.py",
+    "spectral/rendering.py",
+    "spectral/responses.py",
+    "spectral/tables/cie_1931_2deg.csv",
+    "spectral/tables/colour_checker.csv",
+    "spectral/tables/illuminants.csv",
     "steps/render.py",
 )
 
@@ -76,7 +81,7 @@ def make_inputs(folder: Path, name: str, *, cube: Path, settings: dict[str, Any]
             _put(file, f"rgb/{camera}", encode(picture, settings["encoding"]))
         if infrared is not None:
             _put(file, "infrared_960", encode_reflectance(infrared)[0])
-    return [path.name], {"clipped": dict(rendered.clipped_counts)}
+    return [path.name], {"clipped": rendered.clipped_counts}
 
 
 def _put(file: h5py.File, name: str, values: np.ndarray[Any, Any]) -> None:

@@ -28,7 +28,9 @@ def write_scene(folder: Path, name: str, seed: int, height: int = 24, width: int
     inner.mkdir(parents=True, exist_ok=True)
     for index in range(31):
         band: npt.NDArray[np.uint16] = np.rint(reflectance[..., index] * 65535).astype(np.uint16)
-        Image.fromarray(band).save(inner / f"{name}_{index + 1:02d}.png")
+        path = inner / f"{name}_{index + 1:02d}.png"
+        path.unlink(missing_ok=True)  # data/raw may be another name of the old file
+        Image.fromarray(band).save(path)
 
 
 def write_mask(folder: Path, name: str, height: int = 24, width: int = 32) -> None:

@@ -73,12 +73,14 @@ def test_a_failure_in_mid_stage_keeps_the_others(made: Project) -> None:
     before = made.inodes("cubes", ".h5")
     broken = made.scenes / "cloth_ms/cloth_ms/cloth_ms_07.png"
     whole = broken.read_bytes()
+    broken.unlink()
     broken.write_bytes(whole[: len(whole) // 2])
     made.run("hyperskin", "init", "--rescan")
     failed = made.repro(check=False)
     assert failed.returncode != 0
     assert "calibrate: 1 of 5 captures failed (cloth_ms)" in failed.stderr
     assert "Traceback" not in failed.stderr
+    broken.unlink()
     broken.write_bytes(whole)
     made.run("hyperskin", "init", "--rescan")
     made.repro()
