@@ -123,8 +123,8 @@ def _to_bytes(picture: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         return np.where(picture, np.uint8(255), np.uint8(0))
     if not np.issubdtype(picture.dtype, np.floating):
         raise ShapeError(f"A picture must hold uint8, bool or floats within [0, 1]; got dtype {picture.dtype}.")
-    grey = _UNMEASURED[0] / 255
-    return np.rint(np.clip(np.nan_to_num(picture, nan=grey), 0.0, 1.0) * 255).astype(np.uint8)
+    shown = np.clip(np.nan_to_num(picture, nan=_UNMEASURED[0] / 255), 0.0, 1.0)
+    return np.asarray(np.rint(shown * 255), dtype=np.uint8)
 
 
 def _write_array(picture: npt.NDArray[Any], path: Path, notes: dict[str, str]) -> None:
