@@ -1,0 +1,108 @@
+"""One MLflow database for the whole session, copied for each test; a run and a small network to fill it with."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from hyperskin.tracking.runs import ARTIFACTS, STORE, Provenance, RunLog, prepare_store
+
+PROVENANCE = Provenance(
+    unit_key="unit-1", manifest="manifest-aaaa", split="split", evaluation="test-set-a", code="code"
+)
+SCORES = {
+    "sam/masked": 0.1,
+    "sam/masked_std": 0.01,
+    "sam/full": 0.12,
+    "ssim/masked": 0.95,
+    "ssim/full": 0.92,
+    "n_images": 6.0,
+    "cost/parameters": 868.0,
+}
+
+
+class SmallNetwork(nn.Module):
+    """A network of one convolution."""
+
+    size_multiple = 1
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.convolution(frames))
+
+
+@pytest.fixture(scope="session")
+def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        root = tmp_path_factory.mktemp("store")
+        prepare_store(root)
+    return root / STORE
+
+
+@pytest.fixture
+def provenance() -> Provenance:
+    """Where every run of the tests comes from, unless it says otherwise."""
+    return PROVENANCE
+
+
+@pytest.fixture
+def scores() -> dict[str, float]:
+    """The scores of every finished run, unless it says otherwise."""
+    return dict(SCORES)
+
+
+@pytest.fixture
+def small_network() -> type[SmallNetwork]:
+    """A network of one convolution, by its channels."""
+    return SmallNetwork
+
+
+@pytest.fixture
+def root(tmp_path: Path, _database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a fresh store of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / STORE).parent.mkdir()
+    shutil.copyfile(_database, tmp_path / STORE)
+    with closing(sqlite3.connect(tmp_path / STORE)) as database:
+        place = (tmp_path / ARTIFACTS).as_uri()
+        database.execute("update experiments set artifact_location = ? where name = 'hyperskin'", [place])
+        database.commit()
+    return tmp_path
+
+
+@pytest.fixture
+def uri(root: Path) -> str:
+    """The address of the fresh store."""
+    return prepare_store(root)
+
+
+@pytest.fixture
+def start(uri):
+    """Make a run, the fields that matter to a test by keyword."""
+
+    def make(*, model="mst_plus_plus", pair="rgb_vis", params=None, provenance=PROVENANCE, size="") -> RunLog:
+        return RunLog(
+            uri, model=model, pair=pair, params=params or {}, provenance=provenance, data_name="phantom", size=size
+        )
+
+    return make
+
+
+@pytest.fixture
+def finish(start):
+    """Make a finished run with scores and return its id."""
+
+    def make(scores=SCORES, **fields) -> str:
+        with start(**fields) as run:
+            run.log_summary(scores)
+        return run.run_id
+
+    return make

@@ -1,0 +1,277 @@
+import dataclasses
+import json
+import math
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+
+from hyperskin.errors import ConsentError, DataError, MissingFileError, VersionError
+from hyperskin.tracking.runs import (
+    EXPERIMENT,
+    STORE,
+    experiment_id,
+    find_finished,
+    prepare_store,
+    require_text,
+)
+
+FACE = np.zeros((24, 32, 3), np.uint8)
+
+
+def _read(uri, run_id):
+    return MlflowClient(uri).get_run(run_id)
+
+
+def _artifacts(uri, run_id, folder=None):
+    return sorted(entry.path for entry in MlflowClient(uri).list_artifacts(run_id, folder))
+
+
+def _text(uri, run_id, name, tmp_path):
+    return Path(MlflowClient(uri).download_artifacts(run_id, name, str(tmp_path))).read_text()
+
+
+def _cut_short(run, metrics=None):
+    with pytest.raises(KeyboardInterrupt), run:  # noqa: PT012 - the numbers must be sent before the end
+        run.log_epoch(metrics or {}, 0)
+        raise KeyboardInterrupt
+    return run.run_id
+
+
+def _with_key(start, provenance, key, **fields):
+    return start(provenance=dataclasses.replace(provenance, unit_key=key), **fields)
+
+
+# the store
+
+
+def test_store_is_made_once_and_linked_to_the_name_a_bare_mlflow_ui_opens(root, uri):
+    before = (root / STORE).stat().st_mtime_ns
+    assert prepare_store(root) == uri == f"sqlite:///{root / STORE}"
+    assert (root / STORE).stat().st_mtime_ns == before
+    assert (root / "mlflow.db").resolve() == root / STORE
+
+
+def test_experiment_keeps_its_artefacts_below_the_root_and_opens_on_model_training(root, uri):
+    experiment = MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
+    assert experiment.artifact_location == (root / "mlruns" / "artifacts").as_uri()
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_server_named_by_the_environment_is_used_and_nothing_local_is_made(root, tmp_path, monkeypatch):
+    other = f"sqlite:///{root / STORE}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    elsewhere = tmp_path / "elsewhere"
+    assert prepare_store(elsewhere) == other
+    assert not (elsewhere / STORE).exists()
+    assert not (elsewhere / "mlflow.db").exists()
+
+
+def test_relative_address_in_the_environment_is_the_local_store(root, uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{STORE}")
+    assert prepare_store(root) == uri
+
+
+def test_file_that_has_the_default_name_already_is_left_alone(root):
+    (root / "mlflow.db").write_text("mine")
+    prepare_store(root)
+    assert (root / "mlflow.db").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_many_processes_may_prepare_one_fresh_store(tmp_path):
+    code = "import sys, pathlib; from hyperskin.tracking.runs import prepare_store; prepare_store(pathlib.Path('.'))"
+    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    with closing(sqlite3.connect(tmp_path / STORE)) as database:
+        assert database.execute("select count(*) from experiments where name = 'hyperskin'").fetchone() == (1,)
+
+
+def test_store_without_our_experiment_is_named(root, uri):
+    client = MlflowClient(uri)
+    client.rename_experiment(experiment_id(uri), "other")
+    with pytest.raises(MissingFileError, match="hyperskin prepare"):
+        experiment_id(uri)
+
+
+# one run
+
+
+def test_run_says_what_was_trained_on_what(uri, start, provenance):
+    params = {"learning_rate": 0.00044, "seed": 3, "augment": True}
+    with start(params=params, size="stages 1") as log:
+        pass
+    run = _read(uri, log.run_id)
+    assert run.info.run_name == "mst_plus_plus-rgb_vis (stages 1)"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {
+        "model": "mst_plus_plus",
+        "pair": "rgb_vis",
+        "size": "stages 1",
+        "learning_rate": "0.00044",
+        "seed": "3",
+        "augment": "True",
+    }
+    tags = run.data.tags
+    assert {key: tags[key] for key in dataclasses.asdict(provenance)} == dataclasses.asdict(provenance)
+    assert {"git.commit", "environment.python", "environment.torch", "environment.device"} <= set(tags)
+    assert "**mst_plus_plus** on **rgb_vis**" in tags["mlflow.note.content"]
+    found = [(given.dataset.name, given.dataset.digest, given.tags[0].value) for given in run.inputs.dataset_inputs]
+    assert sorted(found) == [("phantom", "manifest-a", "training"), ("phantom test captures", "test-set-a", "test")]
+
+
+def test_full_size_does_not_stand_in_the_name(uri, finish):
+    run = _read(uri, finish())
+    assert run.info.run_name == "mst_plus_plus-rgb_vis"
+    assert run.data.params["size"] == "full"
+
+
+def test_epochs_keep_their_order(uri, start):
+    with start() as log:
+        for epoch, value in enumerate((0.3, 0.2, 0.1)):
+            log.log_epoch({"val_sam/masked": value, "train/loss": value / 2}, epoch)
+    history = MlflowClient(uri).get_metric_history(log.run_id, "val_sam/masked")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.3), (1, 0.2), (2, 0.1)]
+
+
+def test_scores_stand_in_the_description(uri, finish, scores):
+    run = _read(uri, finish())
+    assert run.data.metrics == scores
+    note = run.data.tags["mlflow.note.content"]
+    assert "| SAM in rad, lower is better | 0.1200 | 0.1000 ± 0.0100 |" in note
+    assert "over 6 captures" in note
+
+
+def test_number_that_is_none_becomes_a_tag(uri, finish):
+    run = _read(uri, finish({"psnr/full": math.inf, "sam/full": 0.1}))
+    assert run.data.metrics == {"sam/full": 0.1}
+    assert run.data.tags["not_finite/psnr/full"] == "inf"
+
+
+def test_table_leads_with_its_rows_name_and_the_masked_angle(uri, start, tmp_path):
+    rows = [
+        {"image": "p001_neutral_front", "expression": "neutral", "ssim/full": 0.9, "sam/full": 0.2, "sam/masked": 0.1},
+        {"image": "p001_smile_front", "expression": "smile", "ssim/full": math.nan},
+    ]
+    with start() as log:
+        log.log_tables({"per_image": rows})
+    table = json.loads(_text(uri, log.run_id, "per_image.json", tmp_path))
+    assert table["columns"] == ["image", "sam/masked", "sam/full", "ssim/full", "expression"]
+    assert table["data"] == [
+        ["p001_neutral_front", 0.1, 0.2, 0.9, "neutral"],
+        ["p001_smile_front", None, None, None, "smile"],
+    ]
+    shown = json.loads(_read(uri, log.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert shown == [{"path": "per_image.json", "type": "table"}]
+
+
+def test_table_of_pixels_is_refused(start):
+    with start() as log, pytest.raises(DataError, match="only text and numbers; got list"):
+        log.log_tables({"per_image": [{"image": "p001", "pixels": [0.1, 0.2]}]})
+
+
+# how it ends
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(DataError("diverged"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
+)
+def test_run_that_is_cut_short_says_so_and_is_not_finished(uri, start, provenance, error, status):
+    with pytest.raises(type(error)), start() as log:
+        raise error
+    run = _read(uri, log.run_id)
+    assert run.info.status == status
+    assert run.data.tags["ended_by"] == type(error).__name__
+    assert find_finished(uri, provenance.unit_key) is None
+
+
+def test_finished_unit_is_found_by_its_key_alone(uri, finish, provenance):
+    run_id = finish()
+    assert find_finished(uri, provenance.unit_key) == run_id
+    assert find_finished(uri, "another") is None
+
+
+def test_unfinished_unit_is_taken_up_in_the_same_run(uri, start):
+    first = _cut_short(start(), {"val_sam/masked": 0.3})
+    with start() as second:
+        second.log_epoch({"val_sam/masked": 0.2}, 1)
+    assert second.run_id == first
+    assert _read(uri, first).info.status == "FINISHED"
+    assert len(MlflowClient(uri).get_metric_history(first, "val_sam/masked")) == 2
+
+
+def test_run_is_not_taken_up_with_other_parameters(start):
+    _cut_short(start(params={"seed": 1}))
+    with pytest.raises(VersionError, match="its own parameters"), start(params={"seed": 2}):
+        pass
+
+
+def test_another_unit_is_another_run(start, provenance):
+    first = _cut_short(_with_key(start, provenance, "one"))
+    with _with_key(start, provenance, "two") as second:
+        pass
+    assert first != second.run_id
+
+
+# what may be sent
+
+
+def test_curves_are_sent(uri, start):
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    with start() as log:
+        log.log_figure(figure, "per_band")
+    assert _artifacts(uri, log.run_id, "figures") == ["figures/per_band.png"]
+
+
+def test_picture_of_a_publishable_subject_is_sent(uri, start):
+    with start() as log:
+        assert log.log_picture(FACE, "p003", subjects=["p003"], publishable=["p003"])
+    assert _artifacts(uri, log.run_id, "pictures") == ["pictures/p003.png"]
+
+
+def test_picture_of_anyone_else_is_left_out_and_counted_without_a_name(uri, start):
+    with start() as log:
+        assert not log.log_picture(FACE, "sheet", subjects=["p004"], publishable=["p003"])
+    run = _read(uri, log.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["pictures_without_consent"] == "1"
+    assert _artifacts(uri, log.run_id) == []
+    assert "p004" not in json.dumps(run.data.tags)
+
+
+def test_figure_that_holds_an_image_is_not_sent_as_curves(start):
+    figure = Figure()
+    figure.subplots().imshow(FACE)
+    with start() as log, pytest.raises(ConsentError, match="save_picture"):
+        log.log_figure(figure, "per_band")
+
+
+def test_text_file_is_sent(uri, start, tmp_path):
+    (tmp_path / "params.yaml").write_text("train: {}\n")
+    with start() as log:
+        log.log_file(tmp_path / "params.yaml")
+    assert _artifacts(uri, log.run_id) == ["params.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("face.png", b"\x89PNG\r\n\x1a\n"),
+        ("cube.h5", b"\x89HDF"),
+        ("face.txt", b"\x89PNG\r\n\x1a\n\xff"),
+        ("cube.json", b"\x93NUMPY\x01\x00"),
+        ("zeros.csv", b"\0" * 99),
+    ],
+)
+def test_what_is_no_text_by_name_and_content_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="Only text may be logged"):
+        require_text(tmp_path / name)
