@@ -1,0 +1,297 @@
+"""The comparison table: mean and spread of SSIM and SAM, with background and without, by pair and test set."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from hyperskin.atomic import write_text
+from hyperskin.pairs import PAIRS
+from hyperskin.tracking.runs import experiment_id, is_floor
+
+_PAGE = 1000
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of the table: which metric it is and which way is better."""
+
+    metric: str
+    is_higher_better: bool
+
+    def beats(self, score: float, other: float) -> bool:
+        """Tell whether `score` is better than `other`."""
+        return score > other if self.is_higher_better else score < other
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished run.
+
+    Attributes:
+        params: Everything the run was started with, as MLflow keeps it.
+        evaluation: Fingerprint of the test set and the metric; equal ones may be ranked.
+        metrics: Its final numbers.
+        started_ms: When it began.
+    """
+
+    model: str
+    pair: str
+    size: str
+    params: dict[str, str]
+    evaluation: str
+    metrics: dict[str, float]
+    run_id: str
+    started_ms: int
+
+    @property
+    def parameter_count(self) -> int | None:
+        """Number of fitted weights, where the run says."""
+        count = self.metrics.get("cost/parameters")
+        return None if count is None else int(count)
+
+    @property
+    def image_count(self) -> int | None:
+        """Number of captures the means are over."""
+        count = self.metrics.get("n_images")
+        return None if count is None else int(count)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs of one pair on one test set, floors first, and how each is told from its like."""
+
+    pair: str
+    evaluation: str
+    rows: tuple[Row, ...]
+    labels: tuple[str, ...]
+
+
+OURS = (
+    Column("ssim/full", is_higher_better=True),
+    Column("sam/full", is_higher_better=False),
+    Column("ssim/masked", is_higher_better=True),
+    Column("sam/masked", is_higher_better=False),
+)
+PUBLISHED = (
+    Column("ssim/published_full", is_higher_better=True),
+    Column("sam/published_full", is_higher_better=False),
+    Column("ssim/published_masked", is_higher_better=True),
+    Column("sam/published_masked", is_higher_better=False),
+)
+_DECIDING = (OURS[3], OURS[1])  # masked SAM; SAM over everything where there is no mask
+_HEADINGS = ("SSIM with background", "SAM with background", "SSIM masked", "SAM masked")
+
+
+def write_comparison(uri: str, folder: Path) -> str:
+    """Write comparison.md, .csv and .tex to `folder` and return the Markdown."""
+    tables = make_tables(read_rows(uri))
+    text = to_markdown(tables)
+    write_text(folder / "comparison.md", text)
+    write_text(folder / "comparison.csv", to_csv(tables))
+    write_text(folder / "comparison.tex", to_latex(tables))
+    return text
+
+
+def read_rows(uri: str) -> list[Row]:
+    """Return the newest finished run of every model, pair, parameters and test set."""
+    client, experiment = MlflowClient(uri), experiment_id(uri)
+    newest: dict[tuple[Any, ...], Row] = {}
+    token = None
+    while True:
+        page = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=_PAGE, page_token=token)
+        for row in map(_to_row, page):
+            key = (tuple(sorted(row.params.items())), row.evaluation)
+            if key not in newest or row.started_ms > newest[key].started_ms:
+                newest[key] = row
+        token = page.token
+        if not token:
+            return list(newest.values())
+
+
+def scored_pairs(uri: str) -> list[str]:
+    """Return the pairs that have a finished run, in their usual order."""
+    found = {row.pair for row in read_rows(uri)}
+    return [name for name in PAIRS if name in found]
+
+
+def make_tables(rows: Sequence[Row]) -> list[Table]:
+    """Return one table for each pair and test set, so that nothing is ranked that may not be."""
+    order = list(PAIRS)
+    in_order = sorted(
+        rows,
+        key=lambda row: (order.index(row.pair), row.evaluation, not is_floor(row.model), row.model, row.started_ms),
+    )
+    tables = []
+    for (pair, evaluation), group in groupby(in_order, key=lambda row: (row.pair, row.evaluation)):
+        members = tuple(group)
+        tables.append(Table(pair, evaluation, members, tuple(_label(row, members) for row in members)))
+    return tables
+
+
+def find_best(rows: Sequence[Row], column: Column) -> Row | None:
+    """Return the row with the best number in a column; None where no row has one."""
+    scored = [row for row in rows if _is_scored(row, column)]
+    choose = max if column.is_higher_better else min
+    return choose(scored, key=lambda row: row.metrics[column.metric]) if scored else None
+
+
+def networks_below_floor(table: Table) -> list[str]:
+    """Return the networks whose SAM is not better than that of the best regression in the table."""
+    column = next((column for column in _DECIDING if find_best(table.rows, column) is not None), None)
+    if column is None:
+        return []
+    floor = find_best([row for row in table.rows if is_floor(row.model)], column)
+    if floor is None:
+        return []
+    return [
+        label
+        for row, label in zip(table.rows, table.labels, strict=True)
+        if not is_floor(row.model)
+        and not (_is_scored(row, column) and column.beats(row.metrics[column.metric], floor.metrics[column.metric]))
+    ]
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """Return the tables for a person: the best mean of a column is bold, the floor is in italics."""
+    if not tables:
+        return "No finished run yet: `prefect deployment run train-all` makes some.\n"
+    parts = ["Mean ± spread (population) over test captures. SSIM: higher is better. SAM in rad: lower is better."]
+    parts += _warn_of_several_test_sets(tables)
+    for table in tables:
+        parts.append(f"## {table.pair}, test set {table.evaluation[:8]}{_say_cameras(table)}")
+        parts.append(_markdown_grid(table, OURS))
+        if below := networks_below_floor(table):
+            parts.append(f"No better than the best regression by SAM, so nothing was learned: {', '.join(below)}.")
+        if any(_is_scored(row, column) for row in table.rows for column in PUBLISHED):
+            parts.append("By the rule of the published evaluation code, to hold against the paper's Tables 3 and 4:")
+            parts.append(_markdown_grid(table, PUBLISHED))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """Return every number in full, one line for each run."""
+    names = [column.metric for column in (*OURS, *PUBLISHED)]
+    names = [name for metric in names for name in (metric, f"{metric}_std")]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["pair", "evaluation", "model", "size", "label", "n_images", "parameters", *names, "run_id"])
+    for table in tables:
+        for row, label in zip(table.rows, table.labels, strict=True):
+            identity = [table.pair, table.evaluation, row.model, row.size, label]
+            counts = [row.image_count, row.parameter_count]
+            writer.writerow([*identity, *counts, *(row.metrics.get(name, "") for name in names), row.run_id])
+    return stream.getvalue()
+
+
+def to_latex(tables: Sequence[Table]) -> str:
+    """Return one `tabular` for each table; booktabs does the lines."""
+    return "\n".join(_latex_tabular(table) for table in tables)
+
+
+def _markdown_grid(table: Table, columns: Sequence[Column]) -> str:
+    lines = [_markdown_line(["model", *_HEADINGS, "n", "parameters"]), _markdown_line(["---", *["---:"] * 6])]
+    best = [find_best(table.rows, column) for column in columns]
+    for row, label in zip(table.rows, table.labels, strict=True):
+        name = f"*{label}*" if is_floor(row.model) else label
+        cells = [
+            _emphasise(_cell(row, column, " ± "), row is winner, "**{}**")
+            for column, winner in zip(columns, best, strict=True)
+        ]
+        lines.append(_markdown_line([name, *cells, _count(row.image_count), _count(row.parameter_count)]))
+    return "\n".join(lines)
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _latex_tabular(table: Table) -> str:
+    best = [find_best(table.rows, column) for column in OURS]
+    lines = [
+        f"% {table.pair}, test set {table.evaluation}",
+        r"\begin{tabular}{lrrrrrr}",
+        r"\toprule",
+        r" & \multicolumn{2}{c}{with background} & \multicolumn{2}{c}{masked} & & \\",
+        r"model & SSIM & SAM & SSIM & SAM & $n$ & parameters \\",
+        r"\midrule",
+    ]
+    for row, label in zip(table.rows, table.labels, strict=True):
+        cells = [
+            _emphasise(_cell(row, column, r" \pm "), row is winner, r"\mathbf{{{}}}")
+            for column, winner in zip(OURS, best, strict=True)
+        ]
+        numbers = [f"${cell}$" if any(map(str.isdigit, cell)) else cell for cell in cells]
+        counts = [_count(row.image_count), _count(row.parameter_count)]
+        lines.append(" & ".join([_escape_latex(label), *numbers, *counts]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _emphasise(cell: str, is_best: bool, form: str) -> str:
+    return form.format(cell) if is_best else cell
+
+
+def _cell(row: Row, column: Column, between: str) -> str:
+    if not _is_scored(row, column):
+        return "-"
+    spread = row.metrics.get(f"{column.metric}_std")
+    return f"{row.metrics[column.metric]:.{_DIGITS}f}" + ("" if spread is None else f"{between}{spread:.{_DIGITS}f}")
+
+
+def _count(count: int | None) -> str:
+    return "-" if count is None else str(count)
+
+
+def _is_scored(row: Row, column: Column) -> bool:
+    return math.isfinite(row.metrics.get(column.metric, math.nan))
+
+
+def _label(row: Row, rows: Sequence[Row]) -> str:
+    """Name a row by its model and size, and by what tells it from rows of the same model and size."""
+    name = row.model if row.size in ("", "full") else f"{row.model} ({row.size})"
+    like = [other for other in rows if (other.model, other.size) == (row.model, row.size)]
+    keys = sorted({key for other in like for key in other.params})
+    differing = [key for key in keys if len({other.params.get(key) for other in like}) > 1]
+    return name + "".join(f", {key} {row.params.get(key, 'unset')}" for key in differing)
+
+
+def _say_cameras(table: Table) -> str:
+    """Name the camera whose RGB went in: it belongs to a run, not to the test set."""
+    cameras = sorted({row.params["camera"] for row in table.rows if "camera" in row.params})
+    return f", RGB as by {', '.join(cameras)}" if cameras else ""
+
+
+def _warn_of_several_test_sets(tables: Sequence[Table]) -> list[str]:
+    pairs = [table.pair for table in tables]
+    several = [pair for pair in PAIRS if pairs.count(pair) > 1]
+    if not several:
+        return []
+    reason = "the test captures, masks or metric differ, so these scores may not be ranked against each other."
+    return [f"{', '.join(several)}: one table for each test set; {reason}"]
+
+
+def _escape_latex(text: str) -> str:
+    return text.replace("_", r"\_").replace("%", r"\%").replace("&", r"\&").replace("#", r"\#")
+
+
+def _to_row(run: Any) -> Row:
+    params = dict(run.data.params)
+    return Row(
+        model=params.get("model", ""),
+        pair=params.get("pair", ""),
+        size=params.get("size", ""),
+        params=params,
+        evaluation=run.data.tags.get("evaluation", ""),
+        metrics=dict(run.data.metrics),
+        run_id=run.info.run_id,
+        started_ms=int(run.info.start_time),
+    )
