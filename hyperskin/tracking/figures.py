@@ -1,0 +1,137 @@
+"""Figures for a run: scores per band, spectra per subject, and the one sheet that shows a face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from hyperskin.errors import ConsentError, ShapeError
+from hyperskin.pictures import colour_map
+
+SMALLEST_REGION = 1000
+_MAP = "viridis"
+_STYLES = {"masked": {"color": "#0072b2"}, "full": {"color": "#d55e00", "linestyle": "--"}}
+_NAMES = {"masked": "masked", "full": "with background"}
+_MEASURED, _RECONSTRUCTED = "#000000", "#d55e00"
+
+
+class RegionSpectra(Protocol):
+    """Mean and spread of one subject's spectra, (C,) each, over a region of so many pixels."""
+
+    @property
+    def subject(self) -> str: ...  # noqa: D102 - says its name
+    @property
+    def region(self) -> str: ...  # noqa: D102 - says its name
+    @property
+    def pixel_count(self) -> int: ...  # noqa: D102 - says its name
+    @property
+    def measured_mean(self) -> npt.NDArray[np.float64]: ...  # noqa: D102 - says its name
+    @property
+    def measured_std(self) -> npt.NDArray[np.float64]: ...  # noqa: D102 - says its name
+    @property
+    def reconstructed_mean(self) -> npt.NDArray[np.float64]: ...  # noqa: D102 - says its name
+    @property
+    def reconstructed_std(self) -> npt.NDArray[np.float64]: ...  # noqa: D102 - says its name
+
+
+def draw_bands(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+    """Return SSIM and RMSE over wavelength, masked and with background; `rows` hold `wavelength_nm` and the scores."""
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    wavelength_nm = [row["wavelength_nm"] for row in rows]
+    for axes, metric, label in ((upper, "ssim", "SSIM"), (lower, "rmse", "RMSE of reflectance")):
+        for region in _STYLES:
+            key = f"{metric}/{region}"
+            if rows and key in rows[0]:
+                axes.plot(wavelength_nm, [row[key] for row in rows], label=_NAMES[region], **_STYLES[region])
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    if upper.lines:
+        upper.legend()
+    lower.set_xlabel("wavelength in nm")
+    figure.suptitle(title)
+    return figure
+
+
+def draw_spectra(spectra: RegionSpectra, wavelength_nm: Sequence[float], *, title: str) -> Figure:
+    """Return one subject's measured and reconstructed spectrum, each as mean and spread over a region.
+
+    Raises:
+        ConsentError: The region is so small that its spectrum says more than a mean.
+    """
+    if spectra.pixel_count < SMALLEST_REGION:
+        raise ConsentError(
+            f"A spectrum may be shown as the mean over at least {SMALLEST_REGION} pixels; {spectra.subject} has "
+            f"{spectra.pixel_count}: take a larger region."
+        )
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    _draw_spread(
+        axes, wavelength_nm, spectra.reconstructed_mean, spectra.reconstructed_std, _RECONSTRUCTED, "reconstructed"
+    )
+    _draw_spread(axes, wavelength_nm, spectra.measured_mean, spectra.measured_std, _MEASURED, "measured")
+    axes.set(xlabel="wavelength in nm", ylabel="reflectance")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    axes.set_title(f"{title}\n{spectra.subject}, {spectra.region}: mean ± spread over {spectra.pixel_count} pixels")
+    return figure
+
+
+def draw_sheet(
+    input_rgb: npt.NDArray[Any],
+    measured_rgb: npt.NDArray[Any],
+    reconstructed_rgb: npt.NDArray[Any],
+    angle_rad: npt.NDArray[Any],
+    *,
+    title: str,
+    largest_rad: float = 0.3,
+) -> Figure:
+    """Return input, measured, reconstructed and error map side by side; it shows a face, so it needs `save_picture`.
+
+    Args:
+        input_rgb: What the camera gave, (H, W, 3) in [0, 1]; the next two alike, rendered from the cubes.
+        measured_rgb: Colours of the measured cube.
+        reconstructed_rgb: Colours of the reconstructed cube.
+        angle_rad: Spectral angle, (H, W), NaN where there is none.
+        title: Heading.
+        largest_rad: The angle that gets the last colour, the same on every sheet so that sheets compare.
+
+    Raises:
+        ShapeError: The pictures are not of one size.
+    """
+    pictures = {"input": input_rgb, "measured": measured_rgb, "reconstructed": reconstructed_rgb}
+    for name, picture in pictures.items():
+        if picture.shape != (*angle_rad.shape, 3):
+            raise ShapeError(f"`{name}_rgb` must have shape {(*angle_rad.shape, 3)} like the map; got {picture.shape}.")
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    axes = figure.subplots(1, 4)
+    for place, (name, picture) in zip(axes, pictures.items(), strict=False):
+        place.imshow(np.clip(np.nan_to_num(picture), 0.0, 1.0))
+        place.set_title(name)
+    axes[3].imshow(colour_map(angle_rad, low=0.0, high=largest_rad, name=_MAP))
+    axes[3].set_title("spectral angle")
+    scale = ScalarMappable(Normalize(0.0, largest_rad), _MAP)
+    figure.colorbar(scale, ax=axes[3], label="rad", extend="max")
+    for place in axes:
+        place.set_axis_off()
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_spread(
+    axes: Axes,
+    wavelength_nm: Sequence[float],
+    mean: npt.NDArray[np.float64],
+    std: npt.NDArray[np.float64],
+    colour: str,
+    label: str,
+) -> None:
+    axes.plot(wavelength_nm, mean, color=colour, label=label)
+    axes.fill_between(wavelength_nm, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
