@@ -1,0 +1,86 @@
+import http.server
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import closing
+
+import pytest
+
+from hyperskin.commands.ui import require_free_port, ui
+from hyperskin.errors import ServiceError
+from hyperskin.tracking import compare, runs
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def no_store(monkeypatch):
+    monkeypatch.setattr(runs, "experiment_id", lambda uri: "7")
+    monkeypatch.setattr(compare, "scored_pairs", lambda uri: ["rgb_vis"])
+
+
+def _free_port():
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_port_in_use_is_named_and_another_offered():
+    with closing(socket.socket()) as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(ServiceError, match=rf"Port {port} must be free.*hyperskin ui --port \d+"):
+            require_free_port(port)
+    require_free_port(port)
+
+
+def test_server_of_others_is_not_started_again(repository, monkeypatch, no_store, capsys):
+    monkeypatch.setattr(runs, "prepare_store", lambda root: "http://tracking:5055/")
+    ui(port=1)
+    printed = capsys.readouterr().out
+    assert "http://tracking:5055/#/experiments/7/runs?workflowType=machine_learning" in printed
+    assert "Ctrl-C" not in printed
+
+
+def test_nothing_starts_on_a_port_in_use(repository, monkeypatch, no_store):
+    monkeypatch.setattr(runs, "prepare_store", lambda root: "sqlite:///nowhere.db")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(ServiceError, match="another program holds it"):
+            ui(port=other.server_port)
+        other.shutdown()
+
+
+@pytest.mark.slow
+def test_pages_answer_on_loopback_only_and_are_gone_after_ctrl_c(repository):
+    port = _free_port()
+    code = f"from hyperskin.commands.ui import ui; ui(port={port})"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "Ctrl-C" in line:
+            break
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+        assert answer.status == 200
+    listening = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True).stdout
+    assert [line.split()[3] for line in listening.splitlines()] == [f"127.0.0.1:{port}"]
+    os.kill(process.pid, signal.SIGINT)
+    process.wait(timeout=60)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return
+    pytest.fail("something still listens")
