@@ -101,7 +101,7 @@ def evaluate(
 
 def is_constant(estimate: npt.NDArray[np.float32]) -> bool:
     """Return whether every pixel got the same spectrum, which a network that learned nothing does."""
-    return float(estimate.std(axis=(0, 1)).max()) < _SPREAD_SMALLEST
+    return float(estimate.std(axis=(0, 1), dtype=np.float64).max()) < _SPREAD_SMALLEST
 
 
 def _require_finite(estimate: npt.NDArray[np.float32], name: str) -> None:

@@ -88,25 +88,39 @@ class Project:
         return {path.stem: path.stat().st_ino for path in sorted(base.rglob(f"*{suffix}"))}
 
 
-def make_project(root: Path) -> Project:
-    """Copy the code and the pipeline into `root`, without data."""
+def make_project(root: Path, origin: Path = ROOT) -> Project:
+    """Copy the code and the pipeline of `origin` into `root`, without data."""
     root.mkdir(parents=True, exist_ok=True)
     for name in ("hyperskin", "flows"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(origin / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "pyproject.toml", "params.yaml", ".dvcignore"):
-        shutil.copy(ROOT / name, root / name)
+        shutil.copy(origin / name, root / name)
     (root / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
-    with (root / ".dvc" / "config").open("a") as config:
-        config.write("[core]\n    no_scm = true\n")
+    shutil.copy(origin / ".dvc" / "config", root / ".dvc" / "config")
+    (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
     return Project(root, root.parent / "scenes", root.parent / "given masks")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """Five toy scenes, one of them with a given mask, in a project that was initialised and reproduced nothing yet."""
-    made = make_project(tmp_path / "project")
+@pytest.fixture(scope="session")
+def reproduced_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Five toy scenes, one of them with a given mask, in a project that was initialised and reproduced."""
+    made = make_project(tmp_path_factory.mktemp("origin") / "project")
     for seed, name in enumerate(("apple_ms", "bread_ms", "cloth_ms", "daisy_ms", "face_ms")):
         write_scene(made.scenes, name, seed)
     write_mask(made.masks, "face_ms_skin")
+    made.init("--masks", str(made.masks), "--test", "face_ms", "--valid", "daisy_ms")
+    made.repro()
+    return made
+
+
+@pytest.fixture
+def project(reproduced_once: Project, tmp_path: Path) -> Project:
+    """Return a copy of the reproduced project with originals of its own, free to be changed."""
+    origin = reproduced_once
+    shutil.copytree(origin.root.parent, tmp_path, dirs_exist_ok=True, symlinks=True)
+    made = Project(tmp_path / "project", tmp_path / "scenes", tmp_path / "given masks")
+    made.edit(str(origin.root.parent), str(tmp_path))
+    made.edit(str(origin.root.parent), str(tmp_path))
+    made.run("hyperskin", "init", "--rescan")
+    made.repro()
     return made

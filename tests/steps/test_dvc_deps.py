@@ -16,6 +16,7 @@ PLUMBING = {
     "atomic.py",
     "cube.py",
     "data/capture.py",
+    "data/chunks.py",
     "data/sources.py",
     "environment.py",
     "errors.py",

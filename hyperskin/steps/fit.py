@@ -1,0 +1,120 @@
+"""The two ways to a reconstruction: a regression in closed form, or a network trained step by step."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from hyperskin.data.frames import PairFiles, read_frame
+from hyperskin.data.manifest import Manifest
+from hyperskin.metrics.sam import sam
+from hyperskin.metrics.ssim import ssim
+from hyperskin.models.baselines import build, parameter_count
+from hyperskin.models.regression import RegressionSums
+from hyperskin.pairs import Pair
+from hyperskin.steps.evaluate import Reconstruct
+from hyperskin.steps.unit import Unit
+from hyperskin.training.loop import Epoch, Recipe, train
+from hyperskin.training.reconstruct import reconstruct
+
+_DATA_RANGE = 1.0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A way to reconstruct, and what is known of how it came about.
+
+    Attributes:
+        reconstruct: Input to cube.
+        parameter_count: Numbers that were fitted.
+        network: The network; None for a regression.
+        metrics: Numbers for the run, such as the best epoch.
+    """
+
+    reconstruct: Reconstruct
+    parameter_count: int
+    network: nn.Module | None
+    metrics: dict[str, float]
+
+
+def fit_regression(unit: Unit, manifest: Manifest) -> Fitted:
+    """Fit a regression to every valid pixel of the training captures, read one capture at a time."""
+    assert unit.regression_kind is not None
+    sums = RegressionSums(unit.regression_kind, unit.pair.in_channels, unit.pair.out_channels)
+    files = manifest.pair_files("train", unit.pair)
+    for file in tqdm(files, desc=f"fit {unit.model}", unit="capture", disable=None):
+        frame = read_frame(file, unit.pair, camera=unit.recipe["camera"])
+        sums.add(frame.input[frame.valid], frame.reference[frame.valid])
+    regression = sums.solve(ridge=unit.recipe["ridge"])
+    return Fitted(regression.reconstruct, regression.parameter_count, None, {"train/pixels": float(sums.count)})
+
+
+def fit_network(
+    unit: Unit, manifest: Manifest, *, device: torch.device, checkpoint: Path, on_epoch: Callable[[Epoch], None]
+) -> Fitted:
+    """Train a network, choosing the epoch with the lowest spectral angle on the validation captures."""
+    torch.manual_seed(unit.recipe["seed"])
+    network = build(
+        unit.model, in_channels=unit.pair.in_channels, out_channels=unit.pair.out_channels, **unit.config
+    ).to(device)
+    camera = unit.recipe["camera"]
+    validation = manifest.pair_files("valid", unit.pair)
+    trained = train(
+        network,
+        files=manifest.pair_files("train", unit.pair),
+        pair=unit.pair,
+        camera=camera,
+        recipe=make_recipe(unit),
+        device=device,
+        validate=lambda candidate: validate(
+            lambda given: reconstruct(candidate, given, device=device), validation, unit.pair, camera=camera
+        ),
+        checkpoint=checkpoint,
+        unit_key=unit.key,
+        on_epoch=on_epoch,
+        progress=_bar,
+    )
+    return Fitted(
+        reconstruct=lambda given: reconstruct(trained.network, given, device=device),
+        parameter_count=parameter_count(trained.network),
+        network=trained.network,
+        metrics={"train/best_epoch": float(trained.best_epoch)},
+    )
+
+
+def make_recipe(unit: Unit) -> Recipe:
+    """Return the recipe of a network's unit; convolution networks run channels last."""
+    known = {field.name for field in fields(Recipe)}
+    values = {name: value for name, value in unit.recipe.items() if name in known}
+    return Recipe(**values, channels_last=unit.model != "mst_plus_plus")
+
+
+def validate(
+    reconstruct_frame: Reconstruct, files: Sequence[PairFiles], pair: Pair, *, camera: str
+) -> dict[str, float]:
+    """Return the mean spectral angle and similarity over the validation captures, masked and full."""
+    found: dict[str, list[float]] = {}
+    for file in files:
+        frame = read_frame(file, pair, camera=camera)
+        estimate = reconstruct_frame(frame.input)
+        regions = {"full": frame.valid}
+        if frame.mask is not None:
+            regions["masked"] = frame.valid & frame.mask
+        for region, chosen in regions.items():
+            angle = sam(estimate, frame.reference, chosen).value
+            similarity = ssim(estimate, frame.reference, chosen, data_range=_DATA_RANGE).value
+            found.setdefault(f"val_sam/{region}", []).append(angle)
+            found.setdefault(f"val_ssim/{region}", []).append(similarity)
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def _bar(steps: Iterable[int], **description: Any) -> Iterable[int]:
+    return tqdm(steps, disable=None, leave=False, file=sys.stderr, **description)

@@ -1,0 +1,176 @@
+"""One unit from the manifest to the registry: train, evaluate on whole frames, log, register, promote."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+from tqdm import tqdm
+
+from hyperskin.data.manifest import Manifest
+from hyperskin.errors import ServiceError
+from hyperskin.metrics.summary import METRICS_VERSION
+from hyperskin.params import Params
+from hyperskin.steps.evaluate import Evaluation, evaluate
+from hyperskin.steps.fit import Fitted, fit_network, fit_regression
+from hyperskin.steps.sheets import sheet_logger
+from hyperskin.steps.unit import Unit
+from hyperskin.tracking.figures import draw_bands, draw_spectra
+from hyperskin.tracking.registry import promote, register
+from hyperskin.tracking.runs import Provenance, RunLog, find_finished, prepare_store
+from hyperskin.training.device import describe_device, find_device, set_threads
+from hyperskin.training.loop import Epoch
+
+_log = logging.getLogger(__name__)
+
+CHECKPOINTS = Path("mlruns/checkpoints")
+METRICS = {"version": METRICS_VERSION}
+
+
+def train(*, model: str, pair: str, params_file: Path = Path("params.yaml"), data: Path = Path("data")) -> None:
+    """Train one model on one pair, score it on the test captures, log it to MLflow and register it.
+
+    A unit that is finished (same model, pair, parameters, data and code) is skipped. Regressions are fitted in closed
+    form and logged as the floor; only networks are registered.
+
+    Args:
+        model: hscnn_plus, hrnet, mst_plus_plus, or regression_mean, _linear, _polynomial, _root_polynomial.
+        pair: rgb_vis, msi_nir or msi_visnir.
+        params_file: Parameters; this step reads `train`, `regression`, `privacy` and `execution`.
+        data: Folder with the manifest.
+    """
+    params = Params.read(params_file)
+    manifest = Manifest.read(data / "manifest.json")
+    unit = Unit.of(model, pair, params, manifest)
+    store = prepare_store(Path.cwd())
+    with _claimed(unit):
+        finished = find_finished(store, unit.key)
+        if finished is not None:
+            _log.info("%s on %s: finished already, skipped (run %s)", model, pair, finished)
+            return
+        manifest.check_files()
+        _train_unit(unit, manifest, params, store, params_file)
+
+
+def _train_unit(unit: Unit, manifest: Manifest, params: Params, store: str, params_file: Path) -> None:
+    device = find_device()
+    if device.type == "cpu":
+        set_threads(params.execution.threads)
+    with RunLog(
+        store,
+        model=unit.model,
+        pair=unit.pair.name,
+        params={**unit.config, **unit.recipe},
+        provenance=_provenance(unit, manifest),
+        data_name=manifest.source,
+        size=", ".join(f"{name} {value}" for name, value in unit.config.items()),
+        device=describe_device(device)["device"],
+    ) as run:
+        run.log_file(params_file)
+        started = time.monotonic()
+        fitted = _fit(unit, manifest, device, run)
+        fitted_s = time.monotonic() - started
+        evaluation = evaluate(
+            fitted.reconstruct,
+            manifest.pair_files("test", unit.pair),
+            unit.pair,
+            camera=unit.recipe["camera"],
+            progress=lambda files: tqdm(files, desc="evaluate", unit="capture", disable=None, leave=False),
+            on_frame=sheet_logger(run, unit.pair, params.privacy.publishable_subjects),
+        )
+        _log_evaluation(run, unit, evaluation)
+        cost = {"cost/parameters": float(fitted.parameter_count), "cost/training_s": fitted_s}
+        run.log_summary({**evaluation.summary.metrics, **fitted.metrics, **cost})
+        _tell_scores(unit, evaluation, fitted_s)
+        if fitted.network is not None:
+            _register(unit, manifest, fitted.network, fitted.parameter_count, store, run.run_id)
+
+
+def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog) -> Fitted:
+    if unit.regression_kind is not None:
+        return fit_regression(unit, manifest)
+
+    def tell_epoch(epoch: Epoch) -> None:
+        run.log_epoch({**epoch.metrics, "train/crops_per_s": epoch.crops_per_second}, epoch.number)
+        shown = ", ".join(f"{key} {value:.4f}" for key, value in epoch.metrics.items() if key != "train/learning_rate")
+        _log.info(
+            "%s on %s: epoch %d: %s; %.1f crops/s, %.1f s",
+            unit.model, unit.pair.name, epoch.number, shown, epoch.crops_per_second, epoch.seconds,
+        )  # fmt: skip
+
+    checkpoint = CHECKPOINTS / unit.key / "last.pt"
+    return fit_network(unit, manifest, device=device, checkpoint=checkpoint, on_epoch=tell_epoch)
+
+
+def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
+    """Send the tables, the per-band plot and one spectra panel per test subject."""
+    wavelength_nm = unit.pair.target.wavelength_nm
+    summary = evaluation.summary
+    bands = summary.per_band(wavelength_nm)
+    run.log_tables(
+        {
+            "per_image": summary.per_image,
+            "per_band": bands,
+            "per_subject": summary.per_subject,
+            "per_expression": summary.per_expression,
+            "per_direction": summary.per_direction,
+        }
+    )
+    run.log_figure(draw_bands(bands, title=run.name), "per_band")
+    for spectra in evaluation.spectra:
+        run.log_figure(draw_spectra(spectra, wavelength_nm, title=run.name), f"spectra_{spectra.subject}")
+    if evaluation.degenerate:
+        _log.warning("%s on %s: a frame got one constant spectrum: nothing was learned", unit.model, unit.pair.name)
+
+
+def _register(
+    unit: Unit, manifest: Manifest, network: nn.Module, parameter_count: int, store: str, run_id: str
+) -> None:
+    version = register(
+        store,
+        network,
+        run_id=run_id,
+        pair=unit.pair,
+        manifest=manifest.digest,
+        parameter_count=parameter_count,
+        size_multiple=network.size_multiple,
+    )
+    promotion = promote(store, unit.pair.registered_name, version)
+    _log.info("%s version %s registered; %s", unit.pair.registered_name, version, promotion.reason)
+
+
+def _tell_scores(unit: Unit, evaluation: Evaluation, fitted_s: float) -> None:
+    shown = [key for key in ("sam/masked", "ssim/masked", "sam/full", "ssim/full") if key in evaluation.summary.metrics]
+    scores = ", ".join(f"{key} {evaluation.summary.metrics[key]:.4f}" for key in shown)
+    _log.info("%s on %s: %s (%.0f s)", unit.model, unit.pair.name, scores, fitted_s)
+
+
+def _provenance(unit: Unit, manifest: Manifest) -> Provenance:
+    return Provenance(
+        unit_key=unit.key,
+        manifest=manifest.digest,
+        split=manifest.split_digest(),
+        evaluation=manifest.evaluation_fingerprint(unit.pair, metrics=METRICS),
+        code=unit.code,
+    )
+
+
+@contextmanager
+def _claimed(unit: Unit) -> Iterator[None]:
+    """Hold the unit against a second process; the lock dies with its holder."""
+    folder = CHECKPOINTS / unit.key
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise ServiceError(
+            f"{unit.model} on {unit.pair.name} must be trained by one process at a time; another one holds "
+            f"{folder / '.lock'}: wait for it."
+        ) from None
