@@ -69,13 +69,14 @@ class StoredFrame:
         return StoredFrame(tuple(values[window] for values in self.inputs), self.target[window], self.valid[window])
 
 
+def decode_input(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return one stored input as float32, the same shape: rgb / 255, infrared as reflectance."""
+    return values.astype(np.float32) / np.float32(255) if values.dtype == np.uint8 else decode_reflectance(values)
+
+
 def decode_inputs(inputs: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float32]:
-    """Return stored inputs as one array (..., C_in) float32: rgb / 255, infrared as reflectance."""
-    parts = [
-        values.astype(np.float32) / np.float32(255) if values.dtype == np.uint8 else decode_reflectance(values)
-        for values in inputs
-    ]
-    return np.concatenate(parts, axis=-1)
+    """Return stored inputs (H, W, channels) as one array (H, W, C_in) float32."""
+    return np.concatenate([decode_input(values) for values in inputs], axis=2)
 
 
 class InputReader:

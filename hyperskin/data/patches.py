@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hyperskin.data.chunks import Window
 from hyperskin.data.cubefile import decode_reflectance
-from hyperskin.data.frames import Frame, FrameReader, PairFiles, StoredFrame, decode_inputs, read_frame
+from hyperskin.data.frames import Frame, FrameReader, PairFiles, StoredFrame, decode_input, read_frame
 from hyperskin.data.tensors import cubes_to_batch
 from hyperskin.errors import DataError, ShapeError
 from hyperskin.pairs import Pair
@@ -150,14 +150,14 @@ class CropBatches(Dataset[Batch]):
     def __getitem__(self, crops: Sequence[Crop]) -> Batch:
         """Read, turn, stack and decode `crops`."""
         patches = [self._read(crop) for crop in crops]
-        inputs = tuple(np.stack(parts) for parts in zip(*(patch.inputs for patch in patches), strict=True))
-        target = np.stack([patch.target for patch in patches])
-        valid = np.stack([patch.valid for patch in patches])
-        return Batch(
-            self._to_batch(decode_inputs(inputs)),
-            self._to_batch(decode_reflectance(target)),
-            self._to_batch(valid[..., None]),
-        )
+        inputs = [self._stack(parts) for parts in zip(*(patch.inputs for patch in patches), strict=True)]
+        target = self._stack([patch.target for patch in patches])
+        valid = self._stack([patch.valid[..., None] for patch in patches])
+        # Decoded only after the axes have turned: numbers are half the bytes to move.
+        decoded = torch.cat([torch.from_numpy(decode_input(numbers.numpy())) for numbers in inputs], dim=1)
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        reference = torch.from_numpy(decode_reflectance(target.numpy()))
+        return Batch(decoded.contiguous(memory_format=layout), reference, valid)
 
     def _read(self, crop: Crop) -> StoredFrame:
         window = (slice(crop.top, crop.top + self._crop_px), slice(crop.left, crop.left + self._crop_px))
@@ -166,8 +166,8 @@ class CropBatches(Dataset[Batch]):
             tuple(_turn(values, crop) for values in patch.inputs), _turn(patch.target, crop), _turn(patch.valid, crop)
         )
 
-    def _to_batch(self, cubes: npt.NDArray[Any]) -> torch.Tensor:
-        return cubes_to_batch(cubes, channels_last=self._channels_last)
+    def _stack(self, cubes: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+        return cubes_to_batch(np.stack(cubes), channels_last=self._channels_last)
 
 
 def feed_batches(
