@@ -250,10 +250,10 @@ def _warn_or_refuse(camera: CameraResponse, bands: Bands, illuminant: Illuminant
 
 @cache
 def _patches_on(bands: Bands) -> Floats:
-    """Return reflectance of the 24 ColorChecker patches on `bands`, (24, C), 0 outside 380..780 nm."""
+    """Return reflectance of the 24 ColorChecker patches on `bands`, (24, C), held constant outside 380..780 nm."""
     table = read_table("colour_checker.csv")
     patches = np.stack([values for name, values in table.items() if name != "wavelength_nm"], axis=1)
-    return interpolate(table["wavelength_nm"], patches, bands.centres_nm()).T
+    return interpolate(table["wavelength_nm"], patches, bands.centres_nm().clip(380, 780)).T
 
 
 @cache

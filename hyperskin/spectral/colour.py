@@ -221,15 +221,15 @@ def coverage(bands: Bands, *, illuminant: Illuminant = "d65") -> dict[str, float
 def covered_share(bands: Bands, wavelength_nm: Floats, weights: Floats) -> Floats:
     """Return the share of each column of `weights` (K, N), given at evenly spaced wavelengths, that the bands see.
 
-    The bands see what lies between two neighbours at most 20 nm apart.
+    The bands see what lies between two neighbours at most 20 nm apart. Of a column of zeros they see nothing.
     """
     centres_nm = bands.centres_nm()
     right = np.searchsorted(centres_nm, wavelength_nm).clip(1, max(1, len(bands) - 1))
     gap_nm = np.diff(centres_nm, append=np.inf)[right - 1]
     is_inside = (wavelength_nm >= centres_nm[0]) & (wavelength_nm <= centres_nm[-1])
     is_seen = is_inside & (gap_nm <= _WIDEST_GAP_NM + 1e-6)
-    share: Floats = weights[is_seen].sum(axis=0) / weights.sum(axis=0)
-    return share
+    whole = weights.sum(axis=0)
+    return np.divide(weights[is_seen].sum(axis=0), whole, out=np.zeros_like(whole), where=whole > 0)
 
 
 def trapezoid_weights(bands: Bands, last_nm: float = OBSERVER_BANDS.wavelength_nm[-1]) -> Floats:

@@ -147,6 +147,14 @@ def test_camera_that_sees_mostly_elsewhere_is_refused() -> None:
         camera_operator(CIE, NIR)
 
 
+def test_camera_that_daylight_tables_do_not_reach_is_refused() -> None:
+    infrared = CameraResponse("Night", np.array([800.0, 1000.0]), np.ones((2, 3)))
+    micrometres = CameraResponse("Micro", np.array([0.4, 0.7]), np.ones((2, 3)))
+    for camera in (infrared, micrometres):
+        with pytest.raises(DataError, match=r"see R 0\.0 %, G 0\.0 %, B 0\.0 %"):
+            camera_operator(camera, FX10)
+
+
 def test_a_little_unseen_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         camera_operator(boxes(), regular_bands(410, 700, 10))
