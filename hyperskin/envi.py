@@ -75,13 +75,13 @@ class EnviFile:
 
     def line_blocks(self, lines: int) -> Iterator[Counts]:
         """Yield the counts from top to bottom, (l, W, C) with l = `lines` in all blocks but the last."""
-        with self.data_path.open("rb") as file:
+        with self.data_path.open("rb", buffering=0) as file:
             for first in range(0, self.header.lines, lines):
                 yield self._read(file, first, min(lines, self.header.lines - first))
 
     def read_lines(self, wanted: Iterable[int]) -> Counts:
         """Return the lines with the given numbers, (l, W, C)."""
-        with self.data_path.open("rb") as file:
+        with self.data_path.open("rb", buffering=0) as file:
             return np.concatenate([self._read(file, line, 1) for line in wanted])
 
     def map_lines(self) -> Counts:
@@ -90,7 +90,7 @@ class EnviFile:
         mapped = np.memmap(self.data_path, self.header.dtype, "r", self.header.offset_bytes, axes)
         return mapped.transpose(order)
 
-    def _read(self, file: io.BufferedReader, first: int, count: int) -> Counts:
+    def _read(self, file: io.FileIO, first: int, count: int) -> Counts:
         axes, order = _memory_layout(self.header, count)
         counts = np.empty(axes, self.header.dtype)
         line_items = self.header.samples * (1 if self.header.interleave == "bsq" else self.header.bands)
@@ -99,9 +99,15 @@ class EnviFile:
             file.seek(
                 self.header.offset_bytes + (number * self.header.lines + first) * line_items * counts.dtype.itemsize
             )
-            if file.readinto(run.reshape(-1).view(np.uint8).data) != run.nbytes:
-                raise DataError(f"{self.data_path} must stay as it was when it was opened; it has become shorter.")
+            self._fill(file, run.reshape(-1).view(np.uint8).data)
         return counts.transpose(order)
+
+    def _fill(self, file: io.FileIO, room: memoryview) -> None:
+        while room:
+            count = file.readinto(room)
+            if not count:
+                raise DataError(f"{self.data_path} must stay as it was when it was opened; it has become shorter.")
+            room = room[count:]
 
 
 def open_envi(header_path: Path, data_path: Path | None = None) -> EnviFile:

@@ -52,7 +52,7 @@ def test_blocks_have_the_wanted_lines_and_the_last_one_the_rest(tmp_path, counts
 
 @pytest.mark.parametrize("interleave", ["bil", "bip", "bsq"])
 def test_memory_does_not_grow_with_the_number_of_lines(tmp_path, interleave):
-    lines, samples, bands = 3000, 64, 200
+    lines, samples, bands = 1000, 64, 200
     header = PLAIN.replace("lines = 2", f"lines = {lines}").replace("samples = 3", f"samples = {samples}")
     (tmp_path / "long.hdr").write_text(header.replace("bands = 4", f"bands = {bands}").replace("bil", interleave))
     with (tmp_path / "long.raw").open("wb") as sparse:
