@@ -229,7 +229,9 @@ def covered_share(bands: Bands, wavelength_nm: Floats, weights: Floats) -> Float
     is_inside = (wavelength_nm >= centres_nm[0]) & (wavelength_nm <= centres_nm[-1])
     is_seen = is_inside & (gap_nm <= _WIDEST_GAP_NM + 1e-6)
     whole = weights.sum(axis=0)
-    return np.divide(weights[is_seen].sum(axis=0), whole, out=np.zeros_like(whole), where=whole > 0)
+    share = np.zeros_like(whole)
+    np.divide(weights[is_seen].sum(axis=0), whole, out=share, where=whole > 0)
+    return share
 
 
 def trapezoid_weights(bands: Bands, last_nm: float = OBSERVER_BANDS.wavelength_nm[-1]) -> Floats:
