@@ -49,6 +49,11 @@ def ui(*, port: int = 5000) -> None:
         sys.stdout.write("Ctrl-C stops the pages.\n")
         sys.stdout.flush()
         process.wait()
+        raise ServiceError(
+            f"The MLflow pages must run until Ctrl-C; they ended: {how_it_ended(process.returncode, '')}."
+        )
+    except KeyboardInterrupt:
+        _log.info("stopping the MLflow pages ...")
     finally:
         stop(process)
 
