@@ -228,8 +228,8 @@ def covered_share(bands: Bands, wavelength_nm: Floats, weights: Floats) -> Float
     gap_nm = np.diff(centres_nm, append=np.inf)[right - 1]
     is_inside = (wavelength_nm >= centres_nm[0]) & (wavelength_nm <= centres_nm[-1])
     is_seen = is_inside & (gap_nm <= _WIDEST_GAP_NM + 1e-6)
-    whole = weights.sum(axis=0)
-    share = np.zeros_like(whole)
+    whole: Floats = weights.sum(axis=0)
+    share: Floats = np.zeros_like(whole)
     np.divide(weights[is_seen].sum(axis=0), whole, out=share, where=whole > 0)
     return share
 
