@@ -6,11 +6,13 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from hyperskin.data.sources import read_sources
+from hyperskin.data.sources import SourceFile, read_sources
 from hyperskin.data.split import assign_splits, check_no_leak, write_split
 from hyperskin.params import Params
 
 _log = logging.getLogger(__name__)
+
+_SHARED_PREFIXES = ("DARKREF_", "WHITEREF_")
 
 
 def split(sources: Path, output: Path, *, params_file: Path = Path("params.yaml")) -> None:
@@ -34,8 +36,14 @@ def split(sources: Path, output: Path, *, params_file: Path = Path("params.yaml"
     check_no_leak(
         {capture.id.name: capture.id.subject for capture in captures},
         assigned,
-        {capture.id.name: [file.sha256 for file in capture.files] for capture in captures},
+        {capture.id.name: [file.sha256 for file in capture.files if _is_recording(file)] for capture in captures},
     )
     write_split(output, assigned)
     counts = Counter(assigned.values())
     _log.info("split: %s", ", ".join(f"{counts[part]} subjects {part}" for part in ("train", "valid", "test")))
+
+
+def _is_recording(file: SourceFile) -> bool:
+    """Return whether the file holds what was measured; headers, references and masks may be equal in two captures."""
+    path = Path(file.name)
+    return path.suffix != ".hdr" and path.parent.name != "mask" and not path.name.startswith(_SHARED_PREFIXES)
