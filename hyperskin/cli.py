@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, Group
+from cyclopts import App, CycloptsError, Group
 
 import hyperskin
 from hyperskin.environment import apply_closed_settings
@@ -16,21 +17,11 @@ from hyperskin.errors import HyperSkinError
 _PEOPLE = Group.create_ordered("What people type")
 _STAGES = Group.create_ordered("What `dvc repro` and the flows run")
 
-app = App(
-    name="hyperskin",
-    version=hyperskin.__version__,
-    help=(
-        "Reconstruct facial skin spectra from RGB, from raw counts to a compared, registered model.\n\n"
-        "The way from nothing to a table: `hyperskin init --source cave --path FOLDER`, `dvc repro`, `hyperskin up` "
-        "in one terminal, `prefect deployment run train-all` in another, then `hyperskin compare` and `hyperskin ui`."
-    ),
-)
-
 _VERBS = (
-    ("init", "hyperskin.commands.init:init", _PEOPLE, "Choose a source and a profile: writes params.yaml and lists the subjects."),
+    ("init", "hyperskin.commands.init:init", _PEOPLE, "Choose a source and a profile; write params.yaml."),
     ("up", "hyperskin.commands.up:up", _PEOPLE, "Start the Prefect server and serve the deployments."),
     ("train", "hyperskin.steps.train:train", _PEOPLE, "Train one model on one pair, evaluate, log and register it."),
-    ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the comparison table; write it as Markdown, CSV and LaTeX."),
+    ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the table; write it as Markdown, CSV, LaTeX."),
     ("ui", "hyperskin.commands.ui:ui", _PEOPLE, "Open the MLflow pages: runs, charts, comparison, registry."),
     ("acquire", "hyperskin.steps.acquire:acquire", _STAGES, "Bring the originals into data/raw."),
     ("calibrate", "hyperskin.steps.calibrate:calibrate", _STAGES, "Counts to reflectance, on 31 + 31 bands."),
@@ -41,16 +32,35 @@ _VERBS = (
     ("prepare", "hyperskin.steps.prepare:prepare", _STAGES, "Check the data and create the MLflow database."),
 )  # fmt: skip
 
-for _name, _where, _group, _help in _VERBS:
-    app.command(_where, name=_name, group=_group, help=_help)
+
+def make_app(verb: str | None) -> App:
+    """Return the command line; every verb but the one asked for is known by name and one line, and not imported."""
+    app = App(
+        name="hyperskin",
+        version=hyperskin.__version__,
+        help=(
+            "Reconstruct facial skin spectra from RGB, from raw counts to a compared, registered model.\n\n"
+            "The way from nothing to a table: `hyperskin init --source cave --path FOLDER`, `dvc repro`, "
+            "`hyperskin up` in one terminal, `prefect deployment run train-all` in another, then `hyperskin compare` "
+            "and `hyperskin ui`."
+        ),
+    )
+    for place, (name, where, group, line) in enumerate(_VERBS):
+        app.command(where, name=name, group=group, sort_key=place, help=None if name == verb else line)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one verb; a refusal is one sentence on stderr and exit code 1."""
+    """Run one verb. Exit code 0: done; 1: refused, in one sentence on stderr; 2: wrong usage."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    verb = tokens[0] if tokens else None
+    _refuse_unknown_verb(verb)
     apply_closed_settings(Path.cwd())
     _set_up_logging()
     try:
-        app(arguments)
+        make_app(verb)(tokens, exit_on_error=False)
+    except CycloptsError:
+        sys.exit(2)
     except HyperSkinError as error:
         sys.stderr.write(f"hyperskin: {error}\n")
         sys.exit(1)
@@ -59,6 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("hyperskin: stopped.\n")
         sys.exit(130)
+
+
+def _refuse_unknown_verb(verb: str | None) -> None:
+    known = [name for name, *_ in _VERBS]
+    if verb is None or verb.startswith("-") or verb in known:
+        return
+    near = difflib.get_close_matches(verb, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+    sys.stderr.write(f"hyperskin: there is no verb {verb!r}; {hint}\n")
+    sys.exit(2)
 
 
 def _set_up_logging() -> None:

@@ -1,0 +1,77 @@
+"""The command line teaches, starts fast, and answers a slip with one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hyperskin
+from hyperskin.cli import main
+
+HEAVY = ("torch", "mlflow", "prefect", "optuna", "numpy", "scipy", "pydantic", "matplotlib")
+
+
+def _run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hyperskin.cli", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom hyperskin.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"assert not [name for name in {HEAVY} if name in sys.modules], sys.modules.keys()"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "dvc repro" in result.stdout
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    script = "import sys; before = set(sys.modules); import hyperskin; print(sorted(set(sys.modules) - before))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['hyperskin']"
+
+
+@pytest.mark.parametrize("stage", ["acquire", "calibrate", "render", "mask", "split", "manifest"])
+def test_a_stage_loads_neither_torch_nor_mlflow(stage: str) -> None:
+    script = (
+        f"import sys, hyperskin.steps.{stage}\n"
+        "assert not [n for n in ('torch', 'mlflow', 'prefect', 'optuna', 'matplotlib') if n in sys.modules]"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_version_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["--version"])
+    assert capsys.readouterr().out.strip() == hyperskin.__version__
+
+
+def test_a_verb_shows_its_own_explanation(tmp_path: Path) -> None:
+    result = _run("init", "--help", folder=tmp_path)
+    assert result.returncode == 0
+    assert "A source says where captures come from" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("innit",), 2, "there is no verb 'innit'; did you mean 'init'?"),
+        (("init", "--sourc", "cave"), 2, "Did you mean --source?"),
+        (("init", "--source", "cave", "--path", "nowhere"), 1, "`--path` must be a folder with captures"),
+        (("acquire", "data/sources", "data/raw"), 1, "Parameters must be in params.yaml"),
+    ],
+)
+def test_a_slip_is_one_sentence_and_an_exit_code(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    result = _run(*arguments, folder=tmp_path)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
