@@ -12,11 +12,11 @@ from typing import Any
 from hyperskin.atomic import file_sha256, write_json
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.frames import PairFiles
+from hyperskin.data.split import SPLITS
 from hyperskin.errors import DataError, LeakageError, MissingFileError, VersionError
 from hyperskin.pairs import Pair
 
 SCHEMA = 1
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
