@@ -156,8 +156,11 @@ def _average_lines(lines: Counts, full_scale: int) -> tuple[Plane, npt.NDArray[n
     saturated_count = np.zeros(rows.shape[1:], dtype=np.int64)
     for first in range(0, len(rows), _CHUNK_LINES):
         chunk = rows[first : first + _CHUNK_LINES]
-        total += chunk.sum(axis=0, dtype=np.float64)
-        if chunk.max() >= full_scale:
+        highest = chunk.max()
+        # Eight lines of 12-bit counts fit into 16 bits, where they are added four times as fast, and as exactly.
+        is_narrow = chunk.dtype.kind == "u" and int(highest) * len(chunk) <= np.iinfo(chunk.dtype).max
+        total += chunk.sum(axis=0, dtype=chunk.dtype if is_narrow else np.float64)
+        if highest >= full_scale:
             saturated_count += np.count_nonzero(chunk >= full_scale, axis=0)
         release_pages(lines)
     return (total / len(rows)).T, (saturated_count > _SATURATED_LINES * len(rows)).T
@@ -187,16 +190,14 @@ def _find_bad_elements(
 
 def _neighbour_median(plane: Plane) -> Plane:
     """Return the median of the four nearest columns; the column itself does not count."""
-    last = plane.shape[0] - 1
-    beside = []
-    for step in (-2, -1, 1, 2):
-        columns = np.arange(plane.shape[0]) + step
-        columns += 5 * ((columns < 0).astype(np.intp) - (columns > last))  # at an edge all four are on one side
-        beside.append(np.clip(columns, 0, last))
-    a, b, c, d = (plane[index] for index in beside)
+    rows = plane.T  # contiguous along the line
+    last = rows.shape[1] - 1
+    columns = np.clip([3, 4, last - 4, last - 3], 0, last)  # at an edge all four are on one side
+    padded = np.concatenate([rows[:, columns[:2]], rows, rows[:, columns[2:]]], axis=1)
+    a, b, c, d = (padded[:, start : start + last + 1] for start in (0, 1, 3, 4))
     lower_middle = np.maximum(np.minimum(a, b), np.minimum(c, d))
     upper_middle = np.minimum(np.maximum(a, b), np.maximum(c, d))
-    return np.asarray((lower_middle + upper_middle) / 2)
+    return np.asarray((lower_middle + upper_middle).T / 2)
 
 
 def _find_sides(
