@@ -1,0 +1,103 @@
+"""The one reader of the process environment, and the closed settings that every process of ours starts with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hyperskin.errors import MissingFileError
+
+PREFECT_PORT = 4200
+
+# Which folder is the repository: the one that holds these.
+_LANDMARKS = ("params.yaml", "dvc.yaml")
+
+# An inherited shell may not open these: they guard people, and no work needs them open.
+_LOCKED = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "HDF5_PLUGIN_PATH": "::",  # a file may not name a library to load
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+}
+
+
+def repository_root(start: Path | None = None) -> Path:
+    """Return the nearest folder, from `start` (the working folder) upwards, that holds params.yaml and dvc.yaml.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if all((folder / name).is_file() for name in _LANDMARKS):
+            return folder
+    raise MissingFileError(
+        f"This must run inside a hyperskin repository, a folder with {' and '.join(_LANDMARKS)}; "
+        f"{start} is in none: change into it, or make one with `hyperskin init`."
+    )
+
+
+def tracking_uri(root: Path) -> str:
+    """Return where MLflow keeps its runs: MLFLOW_TRACKING_URI, else the database in mlruns below `root`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlruns' / 'mlflow.db'}"
+
+
+def real_data() -> Path | None:
+    """Return the folder of measured data named by HYPERSKIN_REALDATA, or None where it is unset."""
+    folder = os.environ.get("HYPERSKIN_REALDATA")
+    return Path(folder) if folder else None
+
+
+def visible_gpus() -> tuple[str, ...] | None:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves us, or None where it is unset.
+
+    As in CUDA, the first entry below zero ends the list.
+    """
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return None
+    gpus: list[str] = []
+    for entry in (entry.strip() for entry in listed.split(",")):
+        if not entry or entry.startswith("-"):
+            break
+        gpus.append(entry)
+    return tuple(gpus)
+
+
+def closed_settings(root: Path) -> dict[str, str]:
+    """Return the settings of every process: no telemetry, no pickle, loopback only, every file below `root`."""
+    root = root.resolve()
+    return _LOCKED | {
+        "DVC_SITE_CACHE_DIR": str(root / ".cache" / "dvc"),
+        "MPLCONFIGDIR": str(root / ".cache" / "matplotlib"),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PREFECT_HOME": str(root / ".prefect"),
+        "PREFECT_PROFILES_PATH": str(root / ".prefect" / "profiles.toml"),
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": own_origins(PREFECT_PORT),
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 12 s alone, 43 s on a busy small machine
+    }
+
+
+def own_origins(port: int) -> str:
+    """Return the two names under which a browser on this machine may know the server on `port`."""
+    return f"http://127.0.0.1:{port},http://localhost:{port}"
+
+
+def child_environment(root: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this process's environment with the closed settings, and `more` on top, for a child process."""
+    return {**closed_settings(root), **os.environ, **_LOCKED, **(more or {})}
+
+
+def apply_closed_settings(root: Path) -> None:
+    """Close this process: settings that are unset get their value, the locked ones always; new files are private."""
+    os.umask(0o077)
+    os.environ.update(child_environment(root))
