@@ -1,0 +1,152 @@
+"""Processes of our own: each in its own group, its output read line by line, stopped for good."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hyperskin.errors import ServiceError
+
+# Two polite requests, because a process may take the first as "finish what you do"; together well below the 30 s
+# that Prefect leaves a flow between its own request and its kill.
+_PATIENCE_S = (10.0, 5.0)
+_POLL_S = 0.05
+_REFUSAL = "hyperskin: "  # how our own command begins the sentence it ends with
+
+
+def start(command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start `command` as the leader of its own group, with stdout and stderr in one stream of text."""
+    return subprocess.Popen(  # noqa: S603 - a list of words that we chose, and no shell
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+
+
+def lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    """Give the lines of a process as they come, without empty ones, until it closes its output."""
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if text := line.rstrip():
+                yield text
+
+
+def stop(*processes: subprocess.Popen[str], patience_s: Sequence[float] = _PATIENCE_S) -> None:
+    """End the processes and their groups: ask, ask again, then kill; return when the processes are gone.
+
+    Args:
+        processes: Processes that `start` gave.
+        patience_s: How long to wait after each request.
+    """
+    for seconds in patience_s:
+        for process in processes:
+            _signal_group(process, signal.SIGTERM)
+        if _are_gone(processes, seconds):
+            return
+    for process in processes:
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def how_it_ended(returncode: int, said: Sequence[str]) -> str:
+    """Return in a few words why a process failed: its own refusal, else its last line, or the signal that ended it."""
+    last_line = said[-1] if said else ""
+    if returncode >= 0:
+        refusals = [line.removeprefix(_REFUSAL) for line in said if line.startswith(_REFUSAL)]
+        return refusals[-1] if refusals else last_line or f"exit code {returncode} and no word"
+    name = signal.Signals(-returncode).name
+    hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
+    return f"ended by {name}{hint}" + (f' after "{last_line}"' if last_line else "")
+
+
+class Children:
+    """The processes that run now, from any number of threads, so that one call can stop them all."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = {**environment, "PYTHONUNBUFFERED": "1"}  # or lines come in blocks, and out of order
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._stopping = False
+
+    def run(
+        self, command: Sequence[str], *, more: Mapping[str, str] | None = None, on_line: Callable[[str], None]
+    ) -> list[str]:
+        """Run `command` to its end with `more` environment, hand over each line as it comes, and return them all.
+
+        Raises:
+            ServiceError: It did not end with exit code 0, or everything is being stopped.
+        """
+        with self._one_more(command, more or {}) as process:
+            said: list[str] = []
+            for line in lines(process):
+                said.append(line)
+                on_line(line)
+            returncode = process.wait()
+        if returncode != 0:
+            raise ServiceError(how_it_ended(returncode, said))
+        return said
+
+    def stop(self, patience_s: Sequence[float] = _PATIENCE_S) -> None:
+        """End every process that runs, and let no other start."""
+        with self._lock:
+            self._stopping = True
+            running = tuple(self._running)
+        stop(*running, patience_s=patience_s)
+
+    @contextlib.contextmanager
+    def stopped_on_error(self) -> Iterator[None]:
+        """Stop everything when the body does not end by itself."""
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
+
+    @contextlib.contextmanager
+    def _one_more(self, command: Sequence[str], more: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+        with self._lock:
+            if self._stopping:
+                raise ServiceError("not started, because everything is being stopped")
+            process = start(command, folder=self._folder, environment={**self._environment, **more})
+            self._running.add(process)
+        try:
+            yield process
+        except BaseException:
+            stop(process)
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+
+def _are_gone(processes: Sequence[subprocess.Popen[str]], patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while any(process.poll() is None or _signal_group(process, 0) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
+    """Send a signal to a process and all it started; False where nobody is left."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
