@@ -1,0 +1,193 @@
+"""Flow `train-all`: every model on every pair, each in a process of its own; not how one is trained."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import MissingContextError
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.alive import marked_alive
+from flows.slots import Slots, find_slots
+from hyperskin.environment import apply_closed_settings, child_environment, repository_root
+from hyperskin.errors import HyperSkinError, ServiceError, UnknownNameError
+from hyperskin.params import FILE_NAME, Params
+from hyperskin.processes import Children
+from hyperskin.steps.unit import model_names
+
+
+class Future(Protocol):
+    """What a thread pool and Prefect alike give for work handed in."""
+
+    def result(self) -> Any:
+        """Wait for the work; raise what it raised."""
+
+
+Unit = tuple[str, str]  # model and pair
+Submit = Callable[[Unit], Future]
+Place = Callable[[Callable[[str, str], None], int], contextlib.AbstractContextManager[Submit]]
+
+
+@flow(name="train-all", persist_result=False)
+def train_all(models: list[str] | None = None, pairs: list[str] | None = None) -> None:
+    """Train and evaluate every model on every pair of params.yaml, then compare; what is finished is skipped.
+
+    Args:
+        models: Only these models, regressions included (`regression_polynomial`); all where empty.
+        pairs: Only these pairs; all where empty.
+    """
+    root = repository_root()
+    with marked_alive(root, str(runtime.flow_run.id)):
+        train_all_units(root, models=models, pairs=pairs, command=hyperskin_command, place=as_tasks, publish=_publish)
+
+
+def hyperskin_command(*words: str) -> list[str]:
+    """Return the command that runs `hyperskin WORDS`."""
+    return [sys.executable, "-m", "hyperskin.cli", *words]
+
+
+@contextlib.contextmanager
+def as_threads(train: Callable[[str, str], None], count: int) -> Iterator[Submit]:
+    """Start units in plain threads, `count` at a time."""
+    with ThreadPoolExecutor(count) as pool:
+        yield lambda unit: pool.submit(train, *unit)
+
+
+@contextlib.contextmanager
+def as_tasks(train: Callable[[str, str], None], count: int) -> Iterator[Submit]:
+    """Start units as Prefect tasks in threads of the flow's process, `count` at a time."""
+    unit_task = task(name="train", task_run_name="train {model} on {pair}", cache_policy=NO_CACHE)(train)
+    pool: ThreadPoolTaskRunner[None] = ThreadPoolTaskRunner(max_workers=count)
+    with pool as runner:
+        yield lambda unit: runner.submit(unit_task, {"model": unit[0], "pair": unit[1]})
+
+
+def train_all_units(
+    root: Path,
+    *,
+    models: Sequence[str] | None = None,
+    pairs: Sequence[str] | None = None,
+    command: Callable[..., list[str]] = hyperskin_command,
+    place: Place = as_threads,
+    publish: Callable[[list[str]], object] = lambda lines: None,  # noqa: ARG005 - nobody reads it
+) -> list[str]:
+    """Prepare, train every unit of params.yaml, compare; needs no Prefect.
+
+    Args:
+        root: The repository.
+        models: Only these models; all where empty.
+        pairs: Only these pairs; all where empty.
+        command: Makes a process's command of the words of a `hyperskin` call.
+        place: Where units are started.
+        publish: Takes the lines of the comparison.
+
+    Returns:
+        The lines of the comparison.
+
+    Raises:
+        UnknownNameError: A model or a pair is not in params.yaml.
+        ServiceError: A step failed; every other unit was trained all the same.
+    """
+    params = Params.read(root / FILE_NAME)
+    units = choose_units(params, models, pairs)
+    slots = find_slots(params.train.slots)
+    free = Slots(slots)
+    children = Children(root, child_environment(root))
+
+    def train(model: str, pair: str) -> None:
+        with free.taken() as slot:
+            said = _speaker(f"{model} on {pair}: ")
+            children.run(command("train", "--model", model, "--pair", pair), more=slot, on_line=said)
+
+    children.run(command("prepare"), on_line=_speaker())
+    _log().info("%d trainings, %d at a time", len(units), len(slots))
+    with place(train, len(slots)) as submit, children.stopped_on_error():
+        failures = _gather({unit: submit(unit) for unit in units})
+    comparison: list[str] = []
+    if len(failures) < len(units):
+        try:
+            comparison = children.run(command("compare"), on_line=_speaker())
+            publish(comparison)
+        except ServiceError as error:
+            failures["the comparison"] = str(error)
+    if failures:
+        raise ServiceError(_tell(failures, len(units)))
+    return comparison
+
+
+def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[str] | None) -> list[Unit]:
+    """Return the units asked for, in the order of params: the regressions first, on all pairs, then network by network.
+
+    Raises:
+        UnknownNameError: A name is not in params.
+    """
+    chosen_models = _choose("models", models, model_names(params))
+    chosen_pairs = _choose("pairs", pairs, params.train.pairs)
+    return [(model, pair) for model in chosen_models for pair in chosen_pairs]
+
+
+def _choose(what: str, wanted: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    for name in wanted or ():
+        if name not in known:
+            raise UnknownNameError(f"`{what}` must be among {', '.join(known)}, as in {FILE_NAME}; got {name!r}.")
+    return [name for name in known if not wanted or name in wanted]
+
+
+def _gather(futures: Mapping[Unit, Future]) -> dict[str, str]:
+    """Wait for every unit; return what went wrong, by name of the unit."""
+    failures = {}
+    for (model, pair), future in futures.items():
+        try:
+            future.result()
+        except Exception as error:  # one failed unit never stops the others
+            failures[f"{model} on {pair}"] = str(error)
+    return failures
+
+
+def _tell(failures: Mapping[str, str], unit_count: int) -> str:
+    each = "; ".join(f"{name} ({reason.rstrip('.')})" for name, reason in failures.items())
+    return (
+        f"All {unit_count} trainings and the comparison must end well, and these did not: {each}. "
+        "Mend it and run train-all again: what is finished is skipped."
+    )
+
+
+def _speaker(prefix: str = "") -> Callable[[str], None]:
+    log = _log()
+    return lambda line: log.info("%s%s", prefix, line)
+
+
+def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger(__name__)
+
+
+def _publish(lines: list[str]) -> None:
+    table = "\n".join(lines)
+    create_markdown_artifact(f"```text\n{table}\n```\n", key="comparison", description="All finished trainings")
+
+
+def main() -> None:
+    """Run the flow on a temporary server; a failure is one sentence and exit code 1."""
+    apply_closed_settings(repository_root())
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):  # an empty address would lose the tasks' states
+        try:
+            train_all()
+        except HyperSkinError as error:
+            sys.exit(f"train-all: {error}")
+
+
+if __name__ == "__main__":
+    main()

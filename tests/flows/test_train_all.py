@@ -1,0 +1,216 @@
+"""The flow's body without Prefect, and the flow on a temporary server."""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import flows.train_all
+from flows.train_all import choose_units, hyperskin_command, train_all, train_all_units
+from hyperskin.errors import ServiceError, UnknownNameError
+from hyperskin.params import FILE_NAME, Params
+
+REGRESSIONS = ["regression_mean", "regression_linear", "regression_polynomial", "regression_root_polynomial"]
+NETWORKS = ["hscnn_plus", "hrnet", "mst_plus_plus"]
+PAIRS = ["rgb_vis", "msi_nir"]
+
+
+def test_every_model_is_trained_on_every_pair_between_preparation_and_comparison(project):
+    lines = train_all_units(project.root, command=project.command)
+
+    assert set(project.trained()) == {f"{model}.{pair}" for model in REGRESSIONS + NETWORKS for pair in PAIRS}
+    first, last = project.trained()[0], project.trained()[-1]
+    assert project.time_of("prepare.end") < project.time_of(f"train.{first}.start")
+    assert project.time_of(f"train.{last}.end") < project.time_of("compare.start")
+    assert lines == ["compare begins", "model      sam/masked", "hrnet      0.100"]
+
+
+def test_the_regressions_come_first_on_all_pairs(project):
+    units = choose_units(Params.read(project.root / FILE_NAME), None, None)
+
+    assert units[: len(REGRESSIONS) * 2] == [(model, pair) for model in REGRESSIONS for pair in PAIRS]
+    assert [model for model, _ in units[-6::2]] == NETWORKS
+
+
+def test_models_and_pairs_can_be_restricted_by_name(project):
+    train_all_units(project.root, models=["hrnet", "regression_mean"], pairs=["msi_nir"], command=project.command)
+
+    assert sorted(project.trained()) == ["hrnet.msi_nir", "regression_mean.msi_nir"]
+
+
+def test_an_empty_restriction_is_none(project):
+    params = Params.read(project.root / FILE_NAME)
+
+    assert choose_units(params, [], []) == choose_units(params, None, None)
+
+
+@pytest.mark.parametrize(
+    ("restriction", "message"),
+    [
+        (
+            {"models": ["unet"]},
+            "`models` must be among regression_mean, .*, mst_plus_plus, as in params.yaml; got 'unet'",
+        ),
+        ({"pairs": ["rgb_swir"]}, "`pairs` must be among rgb_vis, msi_nir, as in params.yaml; got 'rgb_swir'"),
+    ],
+)
+def test_an_unknown_name_is_refused_before_anything_runs(project, restriction, message):
+    with pytest.raises(UnknownNameError, match=message):
+        train_all_units(project.root, command=project.command, **restriction)
+    assert not (project.notes / "prepare.start").exists()
+
+
+def test_one_broken_training_stops_no_other_and_is_named_in_the_end(project):
+    project.break_down("hscnn_plus")
+
+    with pytest.raises(ServiceError) as caught:
+        train_all_units(project.root, pairs=["rgb_vis"], command=project.command)
+
+    assert len(project.trained()) == len(REGRESSIONS + NETWORKS)
+    assert (project.notes / "compare.end").exists()
+    assert str(caught.value) == (
+        "All 7 trainings and the comparison must end well, and these did not: "
+        "hscnn_plus on rgb_vis (the loss must be finite; it is nan). "
+        "Mend it and run train-all again: what is finished is skipped."
+    )
+
+
+def test_nothing_is_compared_where_nothing_was_trained(project):
+    project.break_down("train")
+
+    with pytest.raises(ServiceError, match=r"hrnet on rgb_vis \(.*hrnet on msi_nir \("):
+        train_all_units(project.root, models=["hrnet"], command=project.command)
+    assert not (project.notes / "compare.start").exists()
+
+
+def test_a_broken_comparison_is_told_beside_broken_trainings(project):
+    project.break_down("compare", "hrnet")
+
+    with pytest.raises(ServiceError, match=r"hrnet on rgb_vis \(.*the comparison \("):
+        train_all_units(project.root, models=["hrnet", "hscnn_plus"], pairs=["rgb_vis"], command=project.command)
+
+
+def test_a_broken_preparation_ends_the_flow_at_once(project):
+    project.break_down("prepare")
+
+    with pytest.raises(ServiceError, match="the loss must be finite"):
+        train_all_units(project.root, command=project.command)
+    assert project.trained() == []
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_no_more_trainings_run_at_once_than_there_are_slots(project, monkeypatch, slots):
+    text = (project.root / FILE_NAME).read_text()
+    (project.root / FILE_NAME).write_text(text.replace("slots: 2", f"slots: {slots}"))
+    monkeypatch.setenv("FAKE_SECONDS", "0.3")
+
+    train_all_units(project.root, pairs=["rgb_vis"], models=REGRESSIONS, command=project.command)
+
+    spans = [
+        (project.time_of(f"train.{name}.start"), project.time_of(f"train.{name}.end")) for name in project.trained()
+    ]
+    at_once = [sum(start <= begin < end for start, end in spans) for begin, _ in spans]
+    assert max(at_once) == slots
+
+
+def test_each_training_has_one_thread_and_the_closed_settings(project):
+    train_all_units(project.root, models=["hrnet"], pairs=["rgb_vis"], command=project.command)
+
+    environment = project.environment_of("train.hrnet.rgb_vis")
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert environment["DO_NOT_TRACK"] == "1"
+
+
+def test_each_training_sees_one_gpu(project, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.setenv("FAKE_SECONDS", "0.3")
+
+    train_all_units(project.root, models=["hrnet", "hscnn_plus"], pairs=["rgb_vis"], command=project.command)
+
+    seen = [project.environment_of(f"train.{name}")["CUDA_VISIBLE_DEVICES"] for name in project.trained()]
+    assert sorted(seen) == ["3", "5"]
+
+
+def test_what_a_training_says_is_passed_on_while_it_runs(project, monkeypatch, caplog):
+    monkeypatch.setenv("FAKE_SECONDS", "1")
+    caplog.set_level(logging.INFO, "flows.train_all")
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(train_all_units, project.root, models=["hrnet"], pairs=["rgb_vis"], command=project.command)
+        said = "hrnet on rgb_vis: train begins"
+        while said not in caplog.messages:
+            assert not done.done()
+            time.sleep(0.02)
+        assert not (project.notes / "train.hrnet.rgb_vis.end").exists()
+    assert done.result()
+
+
+def test_ctrl_c_ends_the_trainings_too(project, monkeypatch):
+    monkeypatch.setenv("FAKE_SECONDS", "60")
+
+    def interrupt() -> None:
+        while not (project.notes / "train.hrnet.rgb_vis.start").exists():
+            time.sleep(0.02)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    # preparation must be over quickly, so it is given a child of its own
+    def command(*words):
+        return project.command(*words) if words[0] == "train" else [sys.executable, "-c", ""]
+
+    threading.Thread(target=interrupt).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        train_all_units(project.root, pairs=["rgb_vis"], models=["hrnet", "mst_plus_plus"], command=command)
+    assert time.monotonic() - begin < 20
+    assert project.trained() == []
+
+
+def test_the_command_is_our_own_interpreter_and_program():
+    assert hyperskin_command("train", "--model", "hrnet") == [
+        sys.executable, "-m", "hyperskin.cli", "train", "--model", "hrnet",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def as_flow(project, prefect_server, monkeypatch):
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(flows.train_all, "hyperskin_command", project.command)
+    return project
+
+
+@pytest.mark.slow
+def test_the_flow_completes_and_leaves_the_comparison_as_an_artifact(as_flow):
+    from prefect.artifacts import Artifact
+
+    state = train_all(models=["hrnet"], return_state=True)
+
+    assert state.is_completed(), state.message
+    assert sorted(as_flow.trained()) == ["hrnet.msi_nir", "hrnet.rgb_vis"]
+    artifact = Artifact.get("comparison")
+    assert "model      sam/masked\nhrnet      0.100" in artifact.data
+    assert not list((as_flow.root / ".prefect" / "alive").glob("*.lock"))
+
+
+@pytest.mark.slow
+def test_the_flow_ends_failed_and_its_tasks_have_speaking_names(as_flow):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
+
+    as_flow.break_down("hscnn_plus")
+    state = train_all(models=["hrnet", "hscnn_plus"], pairs=["rgb_vis"], return_state=True)
+
+    assert state.is_failed()
+    assert "hscnn_plus on rgb_vis (the loss must be finite; it is nan)" in state.message
+    of_this_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    expected = {"train hrnet on rgb_vis": "Completed", "train hscnn_plus on rgb_vis": "Failed"}
+    patience = time.monotonic() + 30  # states of tasks reach the server as events, a little later
+    with get_client(sync_client=True) as client:
+        while (
+            tasks := {run.name: run.state_name for run in client.read_task_runs(task_run_filter=of_this_run)}
+        ) != expected and time.monotonic() < patience:
+            time.sleep(0.2)
+    assert tasks == expected
