@@ -40,6 +40,7 @@ ARTIFACTS = Path("mlruns") / "artifacts"
 _SQLITE = "sqlite:///"
 _FLOOR = "regression_"
 _TEXT_SUFFIXES = frozenset({".json", ".csv", ".txt", ".md", ".yaml", ".tex", ".diff"})
+_LARGEST_BATCH = 100  # MLflow takes 1000 numbers in a request, but only 100 tags
 _LEADING_COLUMNS = ("sam/masked", "sam/full", "ssim/masked", "ssim/full")
 _log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ class RunLog:
         self.run_id = ""
         self.skipped_pictures = 0
         self._data_name = data_name
+        self._waiting: list[Metric | RunTag] = []
         self._about = _describe(model, pair, size)
         self._params = {"model": model, "pair": pair, "size": size or "full", **params}
         self._tags = {
@@ -186,12 +188,17 @@ class RunLog:
         self._client.set_terminated(self.run_id, "KILLED" if was_stopped else "FAILED")
 
     def log_epoch(self, metrics: Mapping[str, float], step: int) -> None:
-        """Send the numbers of one epoch in one request."""
-        self._send_metrics(metrics, step)
+        """Send the numbers of one epoch in one request; while MLflow is away they wait for the next one."""
+        self._add_metrics(metrics, step)
+        try:
+            self._send_metrics()
+        except (MlflowException, OSError) as error:
+            _log.warning("MLflow did not take epoch %d, it is sent again with the next one: %s", step, error)
 
     def log_summary(self, metrics: Mapping[str, float]) -> None:
         """Send the final scores and show the four that people look for in the run's description."""
-        self._send_metrics(metrics, 0)
+        self._add_metrics(metrics, 0)
+        self._send_metrics()
         self._client.set_tag(self.run_id, "mlflow.note.content", self._about + _score_table(metrics))
 
     def log_tables(self, tables: Mapping[str, Sequence[Mapping[str, str | float | None]]]) -> None:
@@ -261,12 +268,22 @@ class RunLog:
             for name, digest, use in uses
         ]
 
-    def _send_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+    def _add_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         now_ms = int(time.time() * 1000)
-        finite = [Metric(key, float(value), now_ms, step) for key, value in metrics.items() if math.isfinite(value)]
-        # MLflow would store an infinite PSNR as 1.8e308, which no chart survives.
-        others = [RunTag(f"not_finite/{key}", str(value)) for key, value in metrics.items() if not math.isfinite(value)]
-        self._client.log_batch(self.run_id, metrics=finite, tags=others)
+        for key, value in metrics.items():
+            if math.isfinite(value):
+                self._waiting.append(Metric(key, float(value), now_ms, step))
+            else:  # MLflow would store an infinite PSNR as 1.8e308, which no chart survives
+                self._waiting.append(RunTag(f"not_finite/{key}", str(value)))
+
+    def _send_metrics(self) -> None:
+        """Send what waits, in as many requests as MLflow's limit asks for."""
+        while self._waiting:
+            batch = self._waiting[:_LARGEST_BATCH]
+            numbers = [entry for entry in batch if isinstance(entry, Metric)]
+            others = [entry for entry in batch if isinstance(entry, RunTag)]
+            self._client.log_batch(self.run_id, metrics=numbers, tags=others)
+            del self._waiting[: len(batch)]
 
 
 def require_text(path: Path) -> None:

@@ -140,6 +140,38 @@ def test_epochs_keep_their_order(uri, start):
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.3), (1, 0.2), (2, 0.1)]
 
 
+def test_epochs_wait_while_mlflow_is_away_and_none_is_lost(uri, start, monkeypatch, caplog):
+    real, answers = MlflowClient.log_batch, iter([True, False, False, True])
+
+    def log_batch(self, *args, **kwargs):
+        if kwargs.get("metrics") and not next(answers):
+            raise ConnectionError("connection refused")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    with start() as log:
+        for epoch in range(4):
+            log.log_epoch({"val_sam/masked": 1.0 - epoch / 10}, epoch)
+    history = MlflowClient(uri).get_metric_history(log.run_id, "val_sam/masked")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 1.0), (1, 0.9), (2, 0.8), (3, 0.7)]
+    assert [record.args[0] for record in caplog.records if record.levelname == "WARNING"] == [1, 2]
+
+
+def test_more_numbers_than_mlflow_takes_at_once_all_arrive(uri, finish):
+    many = {f"per_subject/p{number:03d}": number / 10 for number in range(250)}
+    assert _read(uri, finish(many)).data.metrics == many
+
+
+def test_scores_that_mlflow_does_not_take_leave_the_run_unfinished(uri, start, provenance, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise ConnectionError("connection refused")
+
+    with pytest.raises(ConnectionError), start() as log:  # noqa: PT012 - MLflow leaves after the start
+        monkeypatch.setattr(MlflowClient, "log_batch", refuse)
+        log.log_summary({"sam/full": 0.1})
+    assert find_finished(uri, provenance.unit_key) is None
+
+
 def test_scores_stand_in_the_description(uri, finish, scores):
     run = _read(uri, finish())
     assert run.data.metrics == scores
