@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_TRACKING_URI
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -78,13 +80,12 @@ def register(
     existing = client.search_model_versions(f"name = '{pair.registered_name}' and run_id = '{run_id}'")
     version = str(existing[0].version) if existing else ""
     if not version:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MLflow and torch.export remark on their own insides here
-            model_uri = _export(uri, network, run_id=run_id, pair=pair)
         tags = _version_tags(run, parameter_count, size_multiple)
-        version = str(mlflow.register_model(model_uri, pair.registered_name, tags=tags).version)
-        client.update_registered_model(pair.registered_name, f"Networks that reconstruct {_say_pair(pair)}.")
-        client.update_model_version(pair.registered_name, version, _describe(run.data))
+        with _global_store(uri):
+            model_uri = _export(network, run_id=run_id, pair=pair)
+            version = str(mlflow.register_model(model_uri, pair.registered_name, tags=tags).version)
+    client.update_registered_model(pair.registered_name, f"Networks that reconstruct {_say_pair(pair)}.")
+    client.update_model_version(pair.registered_name, version, _describe(run.data))
     client.set_registered_model_alias(pair.registered_name, CANDIDATE, version)
     return version
 
@@ -107,7 +108,7 @@ def promote(uri: str, name: str, version: str) -> Promotion:
         if refusal := _compare(challenger, champion, key):
             return Promotion(False, refusal)
     client.set_registered_model_alias(name, CHAMPION, version)
-    before = "there was none" if champion is None else f"{key} {float(champion.tags[key]):.4f} before"
+    before = "there was none" if champion is None else f"{key} {float(champion.tags.get(key, 'nan')):.4f} before"
     return Promotion(True, f"Version {version} of {name} is the champion: {key} {score:.4f}, {before}.")
 
 
@@ -134,10 +135,22 @@ def _find_champion(client: MlflowClient, name: str) -> Any | None:
         return None
 
 
-def _export(uri: str, network: nn.Module, *, run_id: str, pair: Pair) -> str:
-    """Store the network as a traced graph without pickle, load it back, compare; return its address."""
+@contextlib.contextmanager
+def _global_store(uri: str) -> Iterator[None]:
+    """Point MLflow's global functions at our experiment; they write to the environment, so the old address returns."""
+    before = MLFLOW_TRACKING_URI.get_raw()  # type: ignore[no-untyped-call] # MLflow annotates only parts of itself
     mlflow.set_tracking_uri(uri)
-    mlflow.set_experiment(experiment_id=experiment_id(uri))  # else the file lands in the default experiment's folder
+    mlflow.set_experiment(experiment_id=experiment_id(uri))  # else files land in the default experiment's folder
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow and torch.export remark on their own insides
+            yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _export(network: nn.Module, *, run_id: str, pair: Pair) -> str:
+    """Store the network as a traced graph without pickle, load it back, compare; return its address."""
     exported = copy.deepcopy(network).cpu().float().eval()
     signature = ModelSignature(_frames(pair.in_channels), _frames(pair.out_channels))
     stored = Model.log(

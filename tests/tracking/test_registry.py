@@ -61,7 +61,7 @@ def register_run(uri, network, provenance):
 def add_version(uri, finish, provenance, monkeypatch):
     """Register a finished run without the cost of an export; each is a unit of its own."""
     numbers = itertools.count()
-    monkeypatch.setattr(registry, "_export", lambda uri, network, *, run_id, pair: _store_nothing(uri, run_id))
+    monkeypatch.setattr(registry, "_export", lambda network, *, run_id, pair: _store_nothing(uri, run_id))
 
     def make(scores, **fields):
         own = dataclasses.replace(provenance, unit_key=f"unit-{next(numbers)}", **fields)
@@ -77,7 +77,6 @@ def _register_nothing(uri, run_id, provenance):
 
 def _store_nothing(uri, run_id):
     client = MlflowClient(uri)
-    mlflow.set_tracking_uri(uri)
     experiment = client.get_run(run_id).info.experiment_id
     model = client.create_logged_model(experiment, name="model", source_run_id=run_id)
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY).model_uri
@@ -143,13 +142,15 @@ def test_model_lies_below_the_root_and_its_example_is_noise(root, uri, finish, r
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pth"))]
     example = np.asarray(json.loads(files["input_example.json"].read_text()))
     assert np.allclose(example, np.random.default_rng(0).random((2, 3, 64, 64), dtype=np.float32))
-    assert files["requirements.txt"].read_text().split() == [f"torch=={torch.__version__.split('+')[0]}"]
+    needed = [f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.split('+')[0]}"]
+    assert files["requirements.txt"].read_text().split() == needed
 
 
-def test_network_stays_as_it_was(network, finish, register_run):
+def test_network_and_environment_stay_as_they_were(network, finish, register_run):
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     register_run(finish())
+    assert "MLFLOW_TRACKING_URI" not in os.environ
     assert network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
