@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +80,8 @@ def config_of(name: str) -> dict[str, int]:
     """
     if name not in _BASELINES:
         raise UnknownNameError(f"`name` of a network must be one of {', '.join(NAMES)}; got {name!r}.")
-    return {size.name: size.default for size in fields(_BASELINES[name].config) if size.name not in _CHANNELS}
+    published = _BASELINES[name].config(in_channels=3, out_channels=31)
+    return {size: value for size, value in asdict(published).items() if size not in _CHANNELS}
 
 
 def load_checkpoint(path: Path | str, name: str) -> nn.Module:
@@ -106,7 +107,8 @@ def load_checkpoint(path: Path | str, name: str) -> nn.Module:
         config = baseline.config.infer(state)
     except (KeyError, ValueError, IndexError) as error:
         raise DataError(
-            f"{path} must hold the weights of {name}; its sizes cannot be read ({error}) from the keys {_abridge(state)}."
+            f"{path} must hold the weights of {name}; its sizes cannot be read ({error}) "
+            f"from the keys {_abridge(list(state))}."
         ) from error
     network = baseline.network(config)
     _require_same_keys(network.state_dict(), state, f"{path} must hold the weights of {name}")
@@ -145,6 +147,6 @@ def _require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tenso
             raise DataError(f"{wish}; {key} must have shape {tuple(value.shape)}, got {tuple(given[key].shape)}.")
 
 
-def _abridge(keys: Mapping[str, Tensor] | list[str]) -> str:
-    shown = ", ".join(list(keys)[:_SHOWN]) or "none"
+def _abridge(keys: list[str]) -> str:
+    shown = ", ".join(keys[:_SHOWN]) or "none"
     return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more"

@@ -39,8 +39,8 @@ class HscnnPlusConfig:
     def infer(cls, state: Mapping[str, Tensor]) -> Self:
         """Return the sizes that the weights of a checkpoint have."""
         in_channels = state["ddfn.conv_up1.weight"].shape[1]
-        out_channels, features = state["conv_out.weight"].shape[:2]
-        return cls(in_channels, out_channels, (features - _FIRST) // _GROWTH)
+        blocks = {key.split(".")[2] for key in state if key.startswith("ddfn.dfus_blocks.")}
+        return cls(in_channels, state["conv_out.weight"].shape[0], len(blocks))
 
 
 class TwoPaths(nn.Module):

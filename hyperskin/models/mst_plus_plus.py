@@ -133,7 +133,8 @@ class BandAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """Return the channels by head and the pixels in a row, (N, H, W, C) -> (N, heads, H W, d)."""
-        return x.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        batch, height, width, _ = x.shape
+        return x.reshape(batch, height * width, self.heads, -1).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -162,7 +163,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features, (N, H, W, C) -> (N, H, W, C)."""
-        band_attention, feed_forward = next(iter(self.blocks)).children()
+        band_attention, feed_forward = next(self.blocks.children()).children()
+        assert isinstance(band_attention, BandAttention)
         attention = band_attention.attend(x)
         x = _by_strips(lambda strip: strip + band_attention(strip, attention), x, reach_px=2)
         return _by_strips(lambda strip: strip + feed_forward(strip), x, reach_px=1)
@@ -201,7 +203,8 @@ class Stage(nn.Module):
         z = self.bottleneck(z)
         for double, join, block in map(nn.Module.children, self.decoder_layers):
             z = block(join(torch.cat([double(z), skipped.pop()], dim=-1)))
-        return x + self.mapping(z)
+        result: Tensor = x + self.mapping(z)
+        return result
 
 
 class MstPlusPlus(nn.Module):
