@@ -158,8 +158,8 @@ def _average_lines(lines: Counts, full_scale: int) -> tuple[Plane, npt.NDArray[n
         chunk = rows[first : first + _CHUNK_LINES]
         highest = chunk.max()
         # Eight lines of 12-bit counts fit into 16 bits, where they are added four times as fast, and as exactly.
-        is_narrow = chunk.dtype.kind == "u" and int(highest) * len(chunk) <= np.iinfo(chunk.dtype).max
-        total += chunk.sum(axis=0, dtype=chunk.dtype if is_narrow else np.float64)
+        is_narrow = chunk.dtype.kind == "u" and int(highest) * len(chunk) <= np.iinfo(np.uint16).max
+        total += chunk.sum(axis=0, dtype=np.uint16 if is_narrow else np.float64)
         if highest >= full_scale:
             saturated_count += np.count_nonzero(chunk >= full_scale, axis=0)
         release_pages(lines)

@@ -158,6 +158,20 @@ def test_references_may_have_other_line_counts():
     np.testing.assert_array_equal(inspect(white, dark).gain, inspect(white[:3], dark[:1]).gain)
 
 
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<u4", "<i2", "<f4"])
+def test_references_are_averaged_exactly_whatever_their_number_type(dtype):
+    white, dark = references(noise=4.0, lines=30)
+    detector = inspect(white.astype(dtype), dark.astype(dtype))
+    expected = 1.0 / (white.mean(axis=0, dtype=np.float64) - dark.mean(axis=0, dtype=np.float64))
+    np.testing.assert_array_equal(detector.gain, expected)
+
+
+def test_wide_counts_do_not_overflow_their_sum():
+    white, dark = (16 * lines for lines in references(noise=4.0))
+    detector = inspect(white, dark, full_scale=65535)
+    np.testing.assert_array_equal(detector.dark, dark.mean(axis=0, dtype=np.float64))
+
+
 def repaired(bad: npt.NDArray[np.bool_], plane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     plan = plan_repair(bad)
     result = np.where(bad, np.nan, plane)
