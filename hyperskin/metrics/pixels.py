@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperskin.cube import Cube, Mask, require_cube, require_mask, require_same_shape
+from hyperskin.errors import DataError
 
 Float64 = npt.NDArray[np.float64]
 Box = tuple[slice, slice]
@@ -22,6 +23,12 @@ def require_comparable(estimate: Cube, reference: Cube, mask: Mask | None) -> No
     require_same_shape("estimate", estimate, "reference", reference)
     if mask is not None:
         require_mask("mask", mask, (reference.shape[0], reference.shape[1]))
+
+
+def require_finite(sums: npt.ArrayLike) -> None:
+    """Raise DataError unless all `sums` over selected values are finite, which they are if the values are."""
+    if not np.isfinite(sums).all():
+        raise DataError("`estimate` and `reference` must be finite wherever `mask` selects; got NaN or infinity.")
 
 
 def bounding_box(selected: npt.NDArray[np.bool_], *, margin_px: int) -> Box | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hyperskin.cube import Cube, Mask
 from hyperskin.errors import DataError
-from hyperskin.metrics.pixels import Float64, require_comparable, selected_spectra
+from hyperskin.metrics.pixels import Float64, require_comparable, require_finite, selected_spectra
 
 MRAE_FLOOR = 1e-3
 
@@ -37,6 +37,7 @@ class PointwiseErrors:
         return math.inf if self.rmse == 0 else 20.0 * math.log10(data_range / self.rmse)
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is not finite ends in the sums, and they are checked
 def pointwise_errors(estimate: Cube, reference: Cube, mask: Mask | None = None) -> PointwiseErrors:
     """Return all errors of this module in one walk over the cubes.
 
@@ -77,8 +78,7 @@ def pointwise_errors(estimate: Cube, reference: Cube, mask: Mask | None = None) 
         weight_sum += float(weights.sum())
     if weight_sum == 0:
         return PointwiseErrors(math.nan, math.nan, math.nan, math.nan, np.full(bands, np.nan))
-    if not np.isfinite(squared).all():
-        raise DataError("`estimate` and `reference` must be finite wherever `mask` selects; got NaN or infinity.")
+    require_finite(squared)
     return PointwiseErrors(
         rmse=math.sqrt(float(squared.mean()) / weight_sum),
         mae=float(absolute.mean()) / weight_sum,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperskin.cube import Cube, Mask
-from hyperskin.metrics.pixels import bounding_box, require_comparable, row_blocks
+from hyperskin.metrics.pixels import bounding_box, require_comparable, require_finite, row_blocks
 from hyperskin.metrics.ssim import RADIUS_PX, WINDOW_PX, ssim
 
 Float32 = npt.NDArray[np.float32]
@@ -55,6 +55,7 @@ def published_ssim(estimate: Cube, reference: Cube, mask: Mask | None = None) ->
         estimate, reference = _multiply(estimate[box], mask[box]), _multiply(reference[box], mask[box])
     has_background = mask is not None and not np.all(mask > 0)
     data_range = max(_span(estimate, with_zero=has_background), _span(reference, with_zero=has_background))
+    require_finite(data_range)
     if data_range == 0:
         return float("nan")
     inner = ssim(estimate, reference, data_range=data_range)
@@ -87,9 +88,8 @@ def published_sam(estimate: Cube, reference: Cube, mask: Mask | None = None) -> 
     require_comparable(estimate, reference, mask)
     angle_sum, pixel_count = 0.0, 0
     for rows in row_blocks(*reference.shape[:2]):
-        estimated, measured = estimate[rows].astype(np.float32), reference[rows].astype(np.float32)
-        if mask is not None:
-            estimated, measured = _multiply(estimated, mask[rows]), _multiply(measured, mask[rows])
+        weights = None if mask is None else mask[rows]
+        estimated, measured = _multiply(estimate[rows], weights), _multiply(reference[rows], weights)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             lengths = np.sqrt(np.vecdot(estimated, estimated)) * np.sqrt(np.vecdot(measured, measured))
             angles = np.arccos(np.vecdot(estimated, measured) / lengths)
@@ -99,11 +99,12 @@ def published_sam(estimate: Cube, reference: Cube, mask: Mask | None = None) -> 
     return angle_sum / pixel_count if pixel_count else float("nan")
 
 
-def _multiply(cube: Cube, mask: Mask) -> Float32:
+def _multiply(cube: Cube, mask: Mask | None) -> Float32:
     """Return `cube` times `mask` in float32, (H, W, C); 0 behind the mask, whatever the cube holds there."""
-    product = cube.astype(np.float32) * mask.astype(np.float32)[..., np.newaxis]
-    product[mask == 0] = 0.0
-    return product
+    if mask is None:
+        return cube.astype(np.float32)
+    weights = mask.astype(np.float32)[..., np.newaxis]
+    return np.where(weights > 0, cube, 0).astype(np.float32) * weights
 
 
 def _span(cube: Cube, *, with_zero: bool) -> float:

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperskin.cube import Cube, Mask
-from hyperskin.errors import DataError
-from hyperskin.metrics.pixels import Float64, require_comparable, row_blocks, selected_spectra
+from hyperskin.metrics.pixels import Float64, require_comparable, require_finite, row_blocks, selected_spectra
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,7 @@ def sam(estimate: Cube, reference: Cube, mask: Mask | None = None) -> SamResult:
     for estimated, measured, weights in selected_spectra(estimate, reference, mask):
         angles, is_black = _angles(estimated, measured)
         angles, weights = angles[~is_black], weights[~is_black]
-        if not np.isfinite(angles).all():
-            raise DataError("`estimate` and `reference` must be finite wherever `mask` selects; got NaN or infinity.")
+        require_finite(angles)
         angle_sum += float(weights @ angles)
         weight_sum += float(weights.sum())
         pixel_count += angles.size
@@ -104,7 +102,7 @@ def spectral_angle_map(estimate: Cube, reference: Cube) -> npt.NDArray[np.float6
 
 def _angles(estimated: Float64, measured: Float64) -> tuple[Float64, npt.NDArray[np.bool_]]:
     """Return angles (N,) between spectra (N, C), and where the measured one is all zeros. Overwrites both."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         estimate_is_black = _normalise(estimated)
         is_black = _normalise(measured)
         difference = estimated - measured
@@ -127,5 +125,5 @@ def _normalise(spectra: Float64) -> npt.NDArray[np.bool_]:
         spectra[extreme] /= np.where(largest == 0, 1.0, largest)
         squared[extreme] = np.vecdot(spectra[extreme], spectra[extreme])
     is_black: npt.NDArray[np.bool_] = squared == 0
-    spectra /= np.sqrt(np.where(is_black, 1.0, squared))[:, np.newaxis]
+    spectra *= 1.0 / np.sqrt(np.where(is_black, 1.0, squared))[:, np.newaxis]
     return is_black

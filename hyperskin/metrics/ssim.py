@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from hyperskin.cube import Cube, Mask
 from hyperskin.errors import DataError, UnknownNameError
-from hyperskin.metrics.pixels import Float64, bounding_box, require_comparable
+from hyperskin.metrics.pixels import Float64, bounding_box, require_comparable, require_finite
 
 Centres = Literal["any", "inside", "coverage"]
 Border = Literal["valid", "renormalise"]
@@ -21,8 +21,8 @@ SIGMA_PX = 1.5
 RADIUS_PX = 5
 WINDOW_PX = 2 * RADIUS_PX + 1
 _K1, _K2 = 0.01, 0.03
-_BLOCK_PX = 24  # measured best of 8 to 64: larger blocks multiply more zeros, smaller ones feed BLAS badly
-_READ_PX = _BLOCK_PX + 2 * RADIUS_PX
+_STRIP_PX = 24  # rows of windows at a time: their fields fit a core's cache
+_BLOCK_PX = 8  # windows of one matrix product: measured best of 4 to 64, larger ones multiply more zeros
 _SAMPLE_PX = 4096
 _LEAST_WEIGHT = 1e-250  # a lighter pixel, alone under a window's corner, would underflow
 
@@ -157,11 +157,11 @@ def ssim_map(
     """
     _require_choices(data_range, (), border)
     require_comparable(estimate, reference, mask)
-    index: Float64 = np.full(reference.shape[:2], np.nan)
+    index = np.full(reference.shape[:2], np.nan)
     scene = _prepare(estimate, reference, mask, border)
     if scene is None:
         return index
-    total = np.zeros(scene.coverage.shape)
+    total = np.zeros_like(scene.coverage)
     for _, rows, similarity in _similarities(scene, data_range):
         total[rows] += similarity
     is_inside = scene.centre_weights("inside") > 0
@@ -238,82 +238,81 @@ def _coverage(shape: tuple[int, ...], weights: Float64 | None) -> Float64:
 
 
 def _similarities(scene: _Scene, data_range: float) -> Iterator[tuple[int, slice, Float64]]:
-    """Yield band, rows of windows, and the index at those windows, (rows, w - 10): strip by strip, band by band."""
+    """Yield band, rows of windows, and the index at those windows, (rows, w - 10): strip by strip, band by band.
+
+    With moments of the cubes' sum a = x + y and difference d = x - y, 2 xy = (aa - dd) / 2 and xx + yy = (aa + dd) / 2,
+    for means as for variances. So four filtered fields do the work of five, equal cubes give exactly 1, the index
+    cannot leave [-1, 1], and swapping the cubes changes no bit.
+    """
+    height, width = scene.coverage.shape
     strip = _Strip(scene)
-    luminance_floor, contrast_floor = 2.0 * (_K1 * data_range) ** 2, 2.0 * (_K2 * data_range) ** 2
-    for top in range(0, len(scene.coverage), _BLOCK_PX):
+    floors = 2.0 * np.square([_K1 * data_range, _K2 * data_range]).reshape(2, 1, 1)
+    for top in range(0, height, _STRIP_PX):
         rows = strip.load(top)
         for band in range(scene.reference.shape[2]):
-            means, variances = strip.moments(band)
-            yield band, rows, _index(means, variances, luminance_floor, contrast_floor)
-
-
-_quietly = np.errstate(invalid="ignore", over="ignore")  # a selected NaN stays NaN, and `_mean` refuses it
-
-
-@_quietly
-def _index(means: Float64, variances: Float64, luminance_floor: float, contrast_floor: float) -> Float64:
-    """Return SSIM from moments of the cubes' sum a = x + y and difference d = x - y, each (2, rows, w - 10).
-
-    2 xy = (aa - dd) / 2 and xx + yy = (aa + dd) / 2, for means and for variances. So four filtered fields do the work
-    of five, equal cubes give exactly 1, the index cannot leave [-1, 1], and swapping the cubes changes no bit.
-    """
-    sum_mean, difference_mean = means * means
-    sum_variance, difference_variance = variances
-    index: Float64 = (sum_mean - difference_mean + luminance_floor) * (
-        sum_variance - difference_variance + contrast_floor
-    )
-    index /= (sum_mean + difference_mean + luminance_floor) * (sum_variance + difference_variance + contrast_floor)
-    return index
+            with np.errstate(invalid="ignore", over="ignore"):  # a selected NaN stays NaN, and `_mean` refuses it
+                of_sum, of_difference = strip.moments(band)
+                above = of_sum - of_difference + floors
+                below = of_sum + of_difference + floors
+                index = above[0] * above[1] / (below[0] * below[1])
+            yield band, rows, index[: rows.stop - top, :width]
 
 
 class _Strip:
     """Windowed moments of some rows of windows, one band at a time, in buffers that fit a core's cache.
 
-    The separable filter is two products with a banded matrix, which BLAS does faster than any loop over 11 taps.
+    The separable filter is two rounds of products with a small banded matrix, which BLAS does faster than any loop
+    over 11 taps.
     """
 
     def __init__(self, scene: _Scene) -> None:
         self._scene = scene
-        self._rows, self._width = 0, scene.coverage.shape[1]
-        blocks = -(-self._width // _BLOCK_PX)
-        width = blocks * _BLOCK_PX + 2 * RADIUS_PX
+        blocks = -(-scene.coverage.shape[1] // _BLOCK_PX)
+        height, width = _STRIP_PX + 2 * RADIUS_PX, blocks * _BLOCK_PX + 2 * RADIUS_PX
+        windows = (_STRIP_PX, blocks * _BLOCK_PX)  # some lie beyond the scene, on zeros
         self._typical = _typical_sum_and_difference(scene)
-        self._down = _banded_kernel()
-        self._across = np.ascontiguousarray(self._down.T)
-        self._planes = np.zeros((2, scene.reference.shape[2], _READ_PX, width))
-        self._weights = np.zeros((_READ_PX, width))
-        self._inverse_coverage = np.zeros((_BLOCK_PX, self._width))
-        self._fields = np.zeros((4, _READ_PX, width))  # a, d, aa, dd
-        self._filtered_down = np.zeros((4, _BLOCK_PX, width))
-        self._filtered = np.zeros((4, _BLOCK_PX, blocks * _BLOCK_PX))
-        # The same memory cut into blocks of columns: (blocks, 96, 34) and (blocks, 96, 24).
-        lines = self._filtered_down.reshape(-1, width)
-        self._blocks = sliding_window_view(lines, _READ_PX, axis=1)[:, ::_BLOCK_PX].swapaxes(0, 1)
-        self._filtered_blocks = self._filtered.reshape(-1, blocks, _BLOCK_PX).swapaxes(0, 1)
+        self._across = _banded_kernel()
+        self._down = np.ascontiguousarray(self._across.T)
+        self._planes = np.zeros((2, scene.reference.shape[2], height, width))
+        self._weights = np.zeros((height, width))
+        self._inverse_coverage = np.zeros(windows)
+        self._fields = np.zeros((4, height, width))  # a, d, aa, dd
+        self._halfway = np.zeros((4, _STRIP_PX, width))
+        self._filtered = np.zeros((4, *windows))
+        self._moments = np.zeros((2, 2, *windows))
+        # The same memory in blocks: 18 rows in, 8 out, (4, 3, 18 or 8, w); 18 columns in, 8 out, (blocks, 96, 18 or 8).
+        taps = _BLOCK_PX + 2 * RADIUS_PX
+        self._rows_in = sliding_window_view(self._fields, taps, axis=1)[:, ::_BLOCK_PX].swapaxes(2, 3)
+        self._rows_out = self._halfway.reshape(4, -1, _BLOCK_PX, width)
+        lines = self._halfway.reshape(-1, width)
+        self._columns_in = sliding_window_view(lines, taps, axis=1)[:, ::_BLOCK_PX].swapaxes(0, 1)
+        self._columns_out = self._filtered.reshape(-1, blocks, _BLOCK_PX).swapaxes(0, 1)
 
     def load(self, top: int) -> slice:
         """Read what the windows from row `top` on cover; return their rows."""
         scene = self._scene
-        read = slice(top, top + _READ_PX)
+        read = slice(top, top + _STRIP_PX + 2 * RADIUS_PX)
         lines, columns = scene.reference[read].shape[:2]
         for line in range(lines):  # line by line the transposition stays in the cache
             self._planes[0, :, line, :columns] = scene.estimate[top + line].T
             self._planes[1, :, line, :columns] = scene.reference[top + line].T
         self._planes[:, :, lines:] = 0.0
-        self._rows = lines - 2 * RADIUS_PX
-        rows = slice(top, top + self._rows)
+        rows = slice(top, top + lines - 2 * RADIUS_PX)
         if scene.weights is not None:
             self._weights[:lines, :columns] = scene.weights[read]
             self._weights[lines:] = 0.0
             np.copyto(self._planes, 0.0, where=self._weights == 0)  # before any product: 0 * NaN is NaN
             coverage = scene.coverage[rows]
-            self._inverse_coverage[: self._rows] = np.divide(1.0, coverage, where=coverage > 0, out=0.0 * coverage)
+            self._inverse_coverage[:] = 0.0
+            inverse = self._inverse_coverage[: coverage.shape[0], : coverage.shape[1]]
+            np.divide(1.0, coverage, where=coverage > 0, out=inverse)
         return rows
 
-    @_quietly
-    def moments(self, band: int) -> tuple[Float64, Float64]:
-        """Return means and variances of a = x + y and d = x - y under each window, each (2, rows, w - 10)."""
+    def moments(self, band: int) -> Float64:
+        """Return squared mean and variance of a = x + y and of d = x - y, (2, 2, 24, w - 10 or more) as [of a, of d].
+
+        The array is good until the next call; what lies beyond the scene is finite and means nothing.
+        """
         estimate, reference = self._planes[:, band]
         offset = self._typical[:, band, np.newaxis, np.newaxis]
         fields = self._fields
@@ -323,15 +322,18 @@ class _Strip:
         np.multiply(fields[:2], fields[:2], out=fields[2:])
         if self._scene.weights is not None:
             fields *= self._weights
-        np.matmul(self._down, fields, out=self._filtered_down)
-        np.matmul(self._blocks, self._across, out=self._filtered_blocks)
-        filtered = self._filtered[:, : self._rows, : self._width]
+        np.matmul(self._down, self._rows_in, out=self._rows_out)
+        np.matmul(self._columns_in, self._across, out=self._columns_out)
         if self._scene.weights is not None:
-            filtered *= self._inverse_coverage[: self._rows]
-        means = filtered[:2]
-        return means + offset, filtered[2:] - means * means
+            self._filtered *= self._inverse_coverage
+        means, squares = self._filtered[:2], self._filtered[2:]
+        np.subtract(squares, means * means, out=self._moments[:, 1])
+        means += offset
+        np.multiply(means, means, out=self._moments[:, 0])
+        return self._moments
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def _typical_sum_and_difference(scene: _Scene) -> Float64:
     """Return a constant near every band's x + y and x - y, (2, C), from pixels spread over those that count."""
     weights = scene.weights
@@ -350,10 +352,10 @@ def _kernel() -> Float64:
 
 
 def _banded_kernel() -> Float64:
-    """Return the matrix that filters 34 px down to 24, (24, 34)."""
-    banded = np.zeros((_BLOCK_PX, _READ_PX))
-    for row in range(_BLOCK_PX):
-        banded[row, row : row + WINDOW_PX] = _kernel()
+    """Return the matrix that filters 18 px to 8 from the right, (18, 8)."""
+    banded = np.zeros((_BLOCK_PX + 2 * RADIUS_PX, _BLOCK_PX))
+    for column in range(_BLOCK_PX):
+        banded[column : column + WINDOW_PX, column] = _kernel()
     return banded
 
 
@@ -361,8 +363,7 @@ def _mean(sums: Float64, weights: Float64) -> SsimResult:
     window_count = int(np.count_nonzero(weights))
     if window_count == 0:
         return SsimResult(float("nan"), np.full(sums.shape, np.nan), 0)
-    if not np.isfinite(sums).all():
-        raise DataError("`estimate` and `reference` must be finite wherever `mask` selects; got NaN or infinity.")
+    require_finite(sums)
     per_band = sums / weights.sum()
     return SsimResult(float(per_band.mean()), per_band, window_count)
 
