@@ -1,0 +1,303 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from hyperskin.bands import VIS
+from hyperskin.errors import DataError, EmptyMaskError, ShapeError
+from hyperskin.metrics.pointwise import pointwise_errors
+from hyperskin.metrics.published import published_sam, published_ssim
+from hyperskin.metrics.sam import sam
+from hyperskin.metrics.ssim import ssim
+from hyperskin.metrics.summary import CaptureScores, paired_difference, score_capture, summarise
+
+REGION_KEYS = ("sam/{}", "ssim/{}", "rmse/{}", "psnr/{}", "mae/{}", "mrae/{}", "mrae_floored/{}")
+PUBLISHED_KEYS = ("ssim/published_{}", "sam/published_{}")
+VALID = np.ones((24, 32), dtype=bool)
+
+
+def _score(phantom, *, mask="own", valid=VALID, capture="p001_smile_left"):
+    return score_capture(
+        phantom.estimate,
+        phantom.reference,
+        capture=capture,
+        subject="p001",
+        expression="smile",
+        direction="left",
+        mask=phantom.mask if isinstance(mask, str) else mask,
+        valid=valid,
+    )
+
+
+def _scores(rows, key="sam/masked"):
+    """Return scores from (subject, capture, value) triples."""
+    return [CaptureScores(capture, subject, "neutral", "front", {key: value}) for subject, capture, value in rows]
+
+
+FOUR = _scores([("p1", "a", 0.1), ("p1", "b", 0.3), ("p1", "c", 0.2), ("p2", "d", 0.6)])
+
+
+# One capture
+
+
+def test_a_capture_has_exactly_the_keys_that_are_logged(phantom):
+    masked, full = ({key.format(region) for key in REGION_KEYS + PUBLISHED_KEYS} for region in ("masked", "full"))
+    scores = _score(phantom)
+    assert set(scores.values) == masked | full | {"ssim/masked_inside"}
+    assert set(scores.per_band) == {"ssim/masked", "ssim/full", "rmse/masked", "rmse/full"}
+    assert set(scores.counts) == {"pixel_count", "left_out", "window_count", "lost_to_valid"}
+    bare = _score(phantom, mask=None)
+    assert set(bare.values) == full
+    assert set(bare.per_band) == {"ssim/full", "rmse/full"}
+
+
+def test_its_values_are_those_of_the_metrics(phantom):
+    values = _score(phantom).values
+    for region, mask in (("masked", phantom.mask), ("full", None)):
+        arguments = (phantom.estimate, phantom.reference, mask)
+        errors = pointwise_errors(*arguments)
+        assert values[f"sam/{region}"] == sam(*arguments).value
+        assert values[f"ssim/{region}"] == ssim(*arguments, data_range=1.0).value
+        assert values[f"ssim/published_{region}"] == published_ssim(*arguments)
+        assert values[f"sam/published_{region}"] == published_sam(*arguments)
+        assert values[f"rmse/{region}"] == errors.rmse
+        assert values[f"psnr/{region}"] == errors.psnr(1.0)
+    inside = ssim(phantom.estimate, phantom.reference, phantom.mask, data_range=1.0, centres="inside")
+    assert values["ssim/masked_inside"] == inside.value
+
+
+def test_pixels_that_were_not_measured_are_left_out_and_counted(phantom):
+    valid = VALID.copy()
+    valid[:, 14:17] = False
+    estimate, reference = phantom.estimate.copy(), phantom.reference.copy()
+    estimate[~valid] = np.nan
+    reference[~valid] = np.inf
+    scores = _score(phantom._replace(estimate=estimate, reference=reference), valid=valid)
+    assert scores.values == _score(phantom, valid=valid).values
+    assert scores.counts["lost_to_valid"] == np.count_nonzero(phantom.mask[:, 14:17])
+    assert scores.counts["pixel_count"] == np.count_nonzero(phantom.mask) - scores.counts["lost_to_valid"]
+    assert _score(phantom, mask=None, valid=valid).counts["lost_to_valid"] == 3 * 24
+
+
+def test_counts_are_of_the_masked_region(phantom):
+    reference = phantom.reference.copy()
+    reference[12, 15] = reference[0, 0] = 0
+    scores = _score(phantom._replace(reference=reference))
+    windows = ssim(phantom.estimate, phantom.reference, phantom.mask, data_range=1.0).window_count
+    assert scores.counts == {
+        "pixel_count": np.count_nonzero(phantom.mask) - 1,
+        "left_out": 1,
+        "window_count": windows,
+        "lost_to_valid": 0,
+    }
+    assert _score(phantom, mask=None).counts["window_count"] == 14 * 22
+
+
+def test_a_perfect_capture_has_no_psnr_and_no_infinity(phantom):
+    perfect = phantom._replace(estimate=phantom.reference.copy())
+    scores = _score(perfect)
+    assert scores.values["sam/masked"] == 0.0
+    assert scores.values["ssim/full"] == 1.0
+    assert not any(key.startswith("psnr") for key in scores.values)
+    json.dumps(scores.values, allow_nan=False)
+
+
+def test_a_mask_that_selects_nothing_is_refused_by_name(phantom):
+    with pytest.raises(EmptyMaskError, match=r"Capture p001_smile_left must have measured pixels.*'masked'"):
+        _score(phantom, mask=np.zeros((24, 32), dtype=bool))
+    with pytest.raises(EmptyMaskError, match=r"Capture p001_smile_left .*'masked'"):
+        _score(phantom, valid=~phantom.mask)
+    with pytest.raises(EmptyMaskError, match=r"Capture p001_smile_left .*'full'"):
+        _score(phantom, mask=None, valid=~VALID)
+
+
+def test_a_frame_without_a_window_is_refused_by_name(phantom):
+    small = phantom._replace(estimate=phantom.estimate[:9], reference=phantom.reference[:9])
+    with pytest.raises(EmptyMaskError, match=r"Capture p001_smile_left.*whole 11 x 11 px window"):
+        _score(small, mask=None, valid=VALID[:9])
+
+
+def test_rubbish_that_counts_is_refused_by_name(phantom):
+    estimate = phantom.estimate.copy()
+    estimate[12, 15, 3] = np.nan
+    with pytest.raises(DataError, match=r"Capture p001_smile_left, region 'masked'.*finite"):
+        _score(phantom._replace(estimate=estimate))
+    with pytest.raises(DataError, match=r"Capture p001_smile_left, region 'masked'.*all are zero"):
+        _score(phantom._replace(reference=0 * phantom.reference))
+
+
+def test_masks_must_be_bool(phantom):
+    with pytest.raises(ShapeError, match="`mask` must be bool"):
+        _score(phantom, mask=phantom.mask.astype(np.float64))
+    with pytest.raises(ShapeError, match=r"`valid` must have shape \(24, 32\)"):
+        _score(phantom, valid=VALID.T)
+
+
+# Many captures
+
+
+def test_means_and_spreads():
+    metrics = summarise(FOUR).metrics
+    assert metrics["sam/masked"] == pytest.approx(0.3)
+    assert metrics["sam/masked_std"] == pytest.approx(math.sqrt(0.14 / 4))
+    assert metrics["sam/masked_std_sample"] == pytest.approx(math.sqrt(0.14 / 3))
+    assert metrics["sam/masked_std_subjects"] == pytest.approx(0.2)
+    assert (metrics["n_images"], metrics["n_images/masked"], metrics["n_subjects"]) == (4, 4, 2)
+    assert "n_images/full" not in metrics
+
+
+def test_spreads_are_those_of_numpy():
+    values = np.random.default_rng(0).normal(0.1, 0.02, 24)
+    metrics = summarise(_scores([(f"p{i // 6}", f"c{i:02}", value) for i, value in enumerate(values)])).metrics
+    assert metrics["sam/masked"] == pytest.approx(values.mean(), rel=1e-14)
+    assert metrics["sam/masked_std"] == pytest.approx(values.std(), rel=1e-13)
+    assert metrics["sam/masked_std_sample"] == pytest.approx(values.std(ddof=1), rel=1e-13)
+    assert metrics["sam/masked_std_sample"] / metrics["sam/masked_std"] == pytest.approx(1.0215, abs=5e-5)
+    assert metrics["sam/masked_std_subjects"] == pytest.approx(values.reshape(4, 6).mean(axis=1).std(), rel=1e-13)
+
+
+def test_one_capture_has_no_sample_spread():
+    metrics = summarise(FOUR[:1]).metrics
+    assert metrics["sam/masked_std"] == 0.0
+    assert "sam/masked_std_sample" not in metrics
+    assert "sam/masked_std_subjects" not in metrics
+
+
+def test_the_order_of_captures_changes_nothing(phantom):
+    scores = [_score(phantom, capture=name) for name in ("a", "b")]
+    shaken = phantom._replace(estimate=phantom.estimate[::-1])
+    scores.append(_score(shaken, capture="c"))
+    assert summarise(scores[::-1]).metrics == summarise(scores).metrics
+    assert summarise(scores[::-1]).per_image == summarise(scores).per_image
+    assert summarise(scores[::-1]).per_band(VIS.wavelength_nm) == summarise(scores).per_band(VIS.wavelength_nm)
+
+
+def test_captures_without_a_mask_do_not_enter_masked_means(phantom):
+    scores = [_score(phantom, capture="face"), _score(phantom, capture="scene", mask=None)]
+    summary = summarise(scores)
+    assert summary.metrics["sam/masked"] == scores[0].values["sam/masked"]
+    assert (summary.metrics["n_images/masked"], summary.metrics["n_images/full"]) == (1, 2)
+    assert "sam/masked" not in summary.per_image[1]
+
+
+def test_a_key_that_some_captures_lack_says_how_many_have_it(phantom):
+    perfect = phantom._replace(estimate=phantom.reference.copy())
+    metrics = summarise([_score(phantom, capture="a"), _score(perfect, capture="b")]).metrics
+    assert metrics["psnr/masked_n"] == 1
+    assert "sam/masked_n" not in metrics
+
+
+def test_rows_hold_plain_values(phantom):
+    known = _score(phantom, capture="a")
+    unknown = dataclasses.replace(_score(phantom, capture="b"), subject="scene", expression=None, direction=None)
+    summary = summarise([unknown, known])
+    assert [row["image"] for row in summary.per_image] == ["a", "b"]
+    assert next(iter(summary.per_image[0])) == "image"
+    assert summary.per_image[0]["window_count"] == known.counts["window_count"]
+    assert summary.per_image[1]["expression"] == ""
+    assert [(row["subject"], row["n_images"]) for row in summary.per_subject] == [("p001", 1), ("scene", 1)]
+    assert [row["expression"] for row in summary.per_expression] == ["smile"]
+    assert [row["direction"] for row in summary.per_direction] == ["left"]
+    tables = [summary.metrics, summary.per_image, summary.per_subject, summary.per_band(VIS.wavelength_nm)]
+    assert json.loads(json.dumps(tables, allow_nan=False)) == tables
+
+
+def test_subject_rows_are_means_over_their_captures():
+    rows = summarise(FOUR).per_subject
+    assert [row["subject"] for row in rows] == ["p1", "p2"]
+    assert [row["sam/masked"] for row in rows] == pytest.approx([0.2, 0.6])
+    assert [row["n_images"] for row in rows] == [3, 1]
+
+
+def test_band_rows_are_means_over_captures(phantom):
+    scores = [_score(phantom, capture="a"), _score(phantom._replace(estimate=phantom.reference), capture="b")]
+    rows = summarise(scores).per_band(VIS.wavelength_nm)
+    assert [row["wavelength_nm"] for row in rows] == list(VIS.wavelength_nm)
+    assert list(rows[0]) == ["wavelength_nm", "ssim/masked", "rmse/masked", "ssim/full", "rmse/full"]
+    expected = (scores[0].per_band["ssim/masked"] + 1) / 2
+    assert [row["ssim/masked"] for row in rows] == pytest.approx(list(expected))
+    with pytest.raises(ShapeError, match="must name 31 bands"):
+        summarise(scores).per_band([400.0, 500.0])
+
+
+def test_the_mean_over_bands_is_the_mean_over_captures(phantom):
+    scores = [_score(phantom, capture="a"), _score(phantom._replace(estimate=phantom.reference), capture="b")]
+    summary = summarise(scores)
+    rows = summary.per_band(VIS.wavelength_nm)
+    assert np.mean([row["ssim/masked"] for row in rows]) == pytest.approx(summary.metrics["ssim/masked"], rel=1e-13)
+
+
+def test_no_capture_or_one_twice_is_refused(phantom):
+    with pytest.raises(DataError, match="at least one capture"):
+        summarise([])
+    with pytest.raises(DataError, match="every capture once; got a more than once"):
+        summarise([*FOUR, FOUR[0]])
+
+
+# Two models
+
+
+def test_the_difference_is_the_mean_over_captures():
+    other = _scores([("p2", "d", 0.5), ("p1", "a", 0.1), ("p1", "b", 0.1), ("p1", "c", 0.1)])
+    found = paired_difference(FOUR, other, "sam/masked", seed=0)
+    assert found.mean == pytest.approx(0.1)
+    assert (found.image_count, found.subject_count) == (4, 2)
+    assert found.low == pytest.approx(0.1)
+    assert found.high == pytest.approx(0.1)
+
+
+def test_the_interval_holds_whole_subjects():
+    """Differences 0 for one subject's capture, 1 for the other's: the draws are 0, 1/2 and 1."""
+    zero = _scores([("p1", "a", 0.0), ("p2", "b", 0.0)])
+    ones = _scores([("p1", "a", 0.0), ("p2", "b", 1.0)])
+    found = paired_difference(ones, zero, "sam/masked", seed=0)
+    assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
+    assert paired_difference(ones, zero, "sam/masked", seed=0, level=0.4).low == 0.5
+
+
+def test_six_captures_of_a_face_are_not_six_subjects():
+    generator = np.random.default_rng(0)
+    faces = np.repeat(generator.normal(0, 1, 8), 6)
+    rows = [(f"p{i // 6}", f"c{i:02}", value) for i, value in enumerate(faces)]
+    alone = [(f"q{i}", name, value) for i, (_, name, value) in enumerate(rows)]
+    zero = [(subject, name, 0.0) for subject, name, _ in rows]
+    clustered = paired_difference(_scores(rows), _scores(zero), "sam/masked", seed=1)
+    naive = paired_difference(_scores(alone), _scores(zero), "sam/masked", seed=1)
+    assert clustered.high - clustered.low > 1.8 * (naive.high - naive.low)
+
+
+def test_the_interval_is_that_of_normal_theory_where_that_holds():
+    values = np.random.default_rng(3).normal(0.02, 0.01, 200)
+    rows = [(f"p{i}", f"c{i}", value) for i, value in enumerate(values)]
+    found = paired_difference(_scores(rows), _scores([(s, c, 0.0) for s, c, _ in rows]), "sam/masked", seed=0)
+    half = 1.96 * values.std() / math.sqrt(200)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_swapping_the_models_turns_the_sign():
+    other = _scores([(score.subject, score.capture, 0.05 * i) for i, score in enumerate(FOUR)])
+    there = paired_difference(FOUR, other, "sam/masked", seed=5)
+    back = paired_difference(other, FOUR, "sam/masked", seed=5)
+    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
+
+
+def test_the_same_seed_gives_the_same_interval():
+    other = _scores([(score.subject, score.capture, 0.0) for score in FOUR])
+    first = paired_difference(FOUR, other, "sam/masked", seed=7)
+    assert first == paired_difference(FOUR[::-1], other, "sam/masked", seed=7)
+    assert first.low <= first.mean <= first.high
+
+
+def test_one_subject_has_no_interval():
+    found = paired_difference(FOUR[:3], _scores([("p1", name, 0.0) for name in "abc"]), "sam/masked", seed=0)
+    assert found.mean == pytest.approx(0.2)
+    assert (found.low, found.high) == (None, None)
+
+
+def test_models_scored_on_other_captures_are_not_compared():
+    with pytest.raises(DataError, match="must score the same captures; only one has d"):
+        paired_difference(FOUR, FOUR[:3], "sam/masked", seed=0)
+    with pytest.raises(DataError, match="Every capture must have 'ssim/masked'; a, b, c, d has not"):
+        paired_difference(FOUR, FOUR, "ssim/masked", seed=0)
