@@ -39,6 +39,7 @@ _START_UP_S = 300.0  # 12 s on an idle machine, a minute on a busy small one; th
 _SAY_EVERY_S = 10.0
 _POLL_S = 0.5
 _ANSWER_S = 5.0
+_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FLOW_PATIENCE_S = (30.0, 10.0)  # a flow that is asked to stop must first stop its trainings
 
 _Running = Future[list[str]]
@@ -204,19 +205,19 @@ def _say_what_next(port: int) -> None:
 
 @contextlib.contextmanager
 def _interrupted_by_signals() -> Iterator[None]:
-    """Let a request to end, and a closed terminal, do what Ctrl-C does."""
+    """Let every request to end do what Ctrl-C does, also in a shell's background, where Ctrl-C does nothing."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with _handling({signal.SIGTERM: interrupt, signal.SIGHUP: interrupt}):
+    with _handling(dict.fromkeys(_END, interrupt)):
         yield
 
 
 @contextlib.contextmanager
 def _deaf_to_signals() -> Iterator[None]:
     """Let nothing interrupt what must be finished."""
-    with _handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN)):
+    with _handling(dict.fromkeys(_END, signal.SIG_IGN)):
         yield
 
 

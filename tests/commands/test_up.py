@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import http.server
 import re
+import signal
 import socket
 import threading
 
@@ -128,6 +129,19 @@ def test_an_address_in_the_shell_that_leads_elsewhere_is_told(repository, monkey
     assert "PREFECT_API_URL" not in environment
     assert "https://prefect.example/api" in caplog.text
     assert environment["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4203,http://localhost:4203"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_request_to_end_interrupts_even_where_the_shell_ignores_it(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), module._interrupted_by_signals():
+            signal.raise_signal(number)
+        with module._interrupted_by_signals(), module._deaf_to_signals():
+            signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
 
 
 @contextlib.contextmanager
