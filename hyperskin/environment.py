@@ -75,6 +75,9 @@ def closed_settings(root: Path) -> dict[str, str]:
     return _LOCKED | {
         "DVC_SITE_CACHE_DIR": str(root / ".cache" / "dvc"),
         "MPLCONFIGDIR": str(root / ".cache" / "matplotlib"),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a dead server may not hold a training for minutes
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PREFECT_HOME": str(root / ".prefect"),
         "PREFECT_PROFILES_PATH": str(root / ".prefect" / "profiles.toml"),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.collections import QuadMesh
-from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from hyperskin.atomic import atomic_path
 from hyperskin.errors import ConsentError, DataError, ShapeError
+
+if TYPE_CHECKING:  # the mask stage writes masks and needs no matplotlib, which takes half a second to load
+    from matplotlib.figure import Figure
 
 _UNMEASURED = (128, 128, 128)
 _DOTS_PER_INCH = 120
@@ -46,7 +46,7 @@ def save_picture(
     require_consent(subjects, publishable)
     _require_png(path)
     notes = {"Software": "hyperskin", "Subjects": " ".join(sorted(set(subjects))), "Run": run_id}
-    if isinstance(picture, Figure):
+    if not isinstance(picture, np.ndarray):
         _write_figure(picture, path, notes)
     else:
         _write_array(picture, path, notes)
@@ -108,6 +108,8 @@ def colour_map(values: npt.NDArray[Any], *, low: float, high: float, name: str =
     if not low < high:
         raise DataError(f"`low` must be below `high`; got ({low=}, {high=}).")
     scaled = (values.astype(np.float64) - low) / (high - low)
+    import matplotlib as mpl
+
     colours = mpl.colormaps[name](np.nan_to_num(np.clip(scaled, 0.0, 1.0)), bytes=True)[..., :3]
     grey = np.array(_UNMEASURED, dtype=np.uint8)
     return np.where(np.isnan(values)[..., None], grey, colours).astype(np.uint8)
@@ -143,6 +145,8 @@ def _write_figure(figure: Figure, path: Path, notes: dict[str, str]) -> None:
 
 def _holds_image(figure: Figure) -> bool:
     """Tell whether pixels stand in the figure: `imshow`, `figimage` or `pcolormesh`; a colour bar is none."""
+    from matplotlib.collections import QuadMesh
+
     meshes = [mesh for axes in figure.axes if axes.get_label() != "<colorbar>" for mesh in axes.collections]
     return (
         bool(figure.images)

@@ -49,7 +49,8 @@ def test_the_version_is_told(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    main(["--version"])
+    with pytest.raises(SystemExit):
+        main(["--version"])
     assert capsys.readouterr().out.strip() == hyperskin.__version__
 
 

@@ -42,7 +42,8 @@ def estimate_noise(cube: Cube, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.f
         count += int(np.count_nonzero(whole))
     if count == 0:
         return np.full(band_count, np.nan)
-    return np.sqrt(np.pi / 2) / 6.0 * total / count
+    noise: npt.NDArray[np.float64] = np.sqrt(np.pi / 2) / 6.0 * total / count
+    return noise
 
 
 def band_snr_db(cube: Cube, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -48,7 +48,9 @@ class Fitted:
 def fit_regression(unit: Unit, manifest: Manifest) -> Fitted:
     """Fit a regression to every valid pixel of the training captures, read one capture at a time."""
     assert unit.regression_kind is not None
-    sums = RegressionSums(unit.regression_kind, unit.pair.in_channels, unit.pair.out_channels)
+    sums = RegressionSums(
+        unit.regression_kind, unit.pair.in_channels, unit.pair.out_channels, transfer=unit.recipe["transfer"]
+    )
     files = manifest.pair_files("train", unit.pair)
     for file in tqdm(files, desc=f"fit {unit.model}", unit="capture", disable=None):
         frame = read_frame(file, unit.pair, camera=unit.recipe["camera"])

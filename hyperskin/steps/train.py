@@ -125,7 +125,7 @@ def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
     run.log_figure(draw_bands(bands, title=run.name), "per_band")
     for spectra in evaluation.spectra:
         run.log_figure(draw_spectra(spectra, wavelength_nm, title=run.name), f"spectra_{spectra.subject}")
-    if evaluation.degenerate:
+    if evaluation.degenerate and unit.regression_kind != "mean":
         _log.warning("%s on %s: a frame got one constant spectrum: nothing was learned", unit.model, unit.pair.name)
 
 
@@ -139,7 +139,7 @@ def _register(
         pair=unit.pair,
         manifest=manifest.digest,
         parameter_count=parameter_count,
-        size_multiple=network.size_multiple,
+        size_multiple=int(network.size_multiple),  # type: ignore[arg-type]  # torch types attributes as tensors
     )
     promotion = promote(store, unit.pair.registered_name, version)
     _log.info("%s version %s registered; %s", unit.pair.registered_name, version, promotion.reason)

@@ -76,7 +76,8 @@ def _recipe(model: str, params: Params) -> tuple[dict[str, Any], dict[str, Any]]
     if model not in known:
         raise UnknownNameError(f"`model` must be one of {', '.join(known)}; got {model!r}.")
     if model.startswith("regression_"):
-        return {}, {"ridge": params.regression.ridge, "camera": params.train.camera}
+        camera = {"camera": params.train.camera, "transfer": params.render.transfer}
+        return {}, {"ridge": params.regression.ridge, **camera}
     network = params.train.models[model]
     recipe = {key: value for key, value in section_values(params.train).items() if key not in _NO_INFLUENCE}
     if network.learning_rate is not None:

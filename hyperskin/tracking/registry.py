@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import logging
 import math
 import warnings
@@ -83,7 +84,8 @@ def register(
         tags = _version_tags(run, parameter_count, size_multiple)
         with _global_store(uri):
             model_uri = _export(network, run_id=run_id, pair=pair)
-            version = str(mlflow.register_model(model_uri, pair.registered_name, tags=tags).version)
+            with contextlib.redirect_stderr(io.StringIO()):  # it announces the version to the terminal; we log it
+                version = str(mlflow.register_model(model_uri, pair.registered_name, tags=tags).version)
     client.update_registered_model(pair.registered_name, f"Networks that reconstruct {_say_pair(pair)}.")
     client.update_model_version(pair.registered_name, version, _describe(run.data))
     client.set_registered_model_alias(pair.registered_name, CANDIDATE, version)
