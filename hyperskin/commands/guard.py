@@ -9,10 +9,11 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-_SUFFIXES = frozenset(
-    ".png .jpg .jpeg .bmp .tif .tiff .gif .webp .h5 .hdf5 .mat .npy .npz .raw .dat .hdr .pt .pth .pt2 .ckpt .safetensors "
-    ".db .sqlite .7z .zip .tar .gz".split()
-)
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+_ARRAYS = (".h5", ".hdf5", ".mat", ".npy", ".npz", ".raw", ".dat", ".hdr")
+_MODELS = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
+_CONTAINERS = (".db", ".sqlite", ".7z", ".zip", ".tar", ".gz")
+_SUFFIXES = frozenset(_PICTURES + _ARRAYS + _MODELS + _CONTAINERS)
 _MAGIC = (
     b"\x89PNG",
     b"\xff\xd8\xff",

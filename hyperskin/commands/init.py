@@ -14,7 +14,6 @@ from cyclopts import Parameter
 from tqdm import tqdm
 
 from hyperskin.atomic import file_sha256, write_text
-from hyperskin.data.capture import CaptureId
 from hyperskin.data.sources import SourceCapture, SourceFile, write_sources
 from hyperskin.data.split import assign_splits, choose_held_out
 from hyperskin.errors import DataError, MissingFileError, ParamsError
