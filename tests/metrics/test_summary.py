@@ -11,7 +11,7 @@ from hyperskin.metrics.pointwise import pointwise_errors
 from hyperskin.metrics.published import published_sam, published_ssim
 from hyperskin.metrics.sam import sam
 from hyperskin.metrics.ssim import ssim
-from hyperskin.metrics.summary import CaptureScores, paired_difference, score_capture, summarise
+from hyperskin.metrics.summary import METRICS_VERSION, CaptureScores, paired_difference, score_capture, summarise
 
 REGION_KEYS = ("sam/{}", "ssim/{}", "rmse/{}", "psnr/{}", "mae/{}", "mrae/{}", "mrae_floored/{}")
 PUBLISHED_KEYS = ("ssim/published_{}", "sam/published_{}")
@@ -38,8 +38,46 @@ def _scores(rows, key="sam/masked"):
 
 FOUR = _scores([("p1", "a", 0.1), ("p1", "b", 0.3), ("p1", "c", 0.2), ("p2", "d", 0.6)])
 
+GOLDEN_VERSION = 1
+GOLDEN = {
+    "sam/masked": 0.0469347638171,
+    "ssim/masked": 0.950224693039,
+    "ssim/masked_inside": 0.96611972579,
+    "rmse/masked": 0.0322924352567,
+    "psnr/masked": 29.8179840494,
+    "mae/masked": 0.0260415625357,
+    "mrae/masked": 0.0563889119207,
+    "mrae_floored/masked": 0.0,
+    "sam/full": 0.0470358041752,
+    "ssim/full": 0.970152228592,
+    "rmse/full": 0.0323192228201,
+    "psnr/full": 29.8107818249,
+    "mae/full": 0.026067984988,
+    "mrae/full": 0.0565036637868,
+    "mrae_floored/full": 0.0,
+    "ssim/published_masked": 0.988914889241,
+    "ssim/published_full": 0.969011928093,
+    "sam/published_masked": 0.0469348,
+    "sam/published_full": 0.0470358,
+}
+
 
 # One capture
+
+
+def test_a_number_that_moves_needs_a_new_metrics_version():
+    """Waves in closed form, so the numbers are the same on every machine; who changes one raises METRICS_VERSION."""
+    rows, columns, bands = np.meshgrid(np.arange(24), np.arange(32), np.arange(31), indexing="ij")
+    reference = 0.4 + 0.2 * np.sin(0.7 * rows + 0.1 * bands) * np.cos(0.5 * columns) + 0.005 * bands
+    estimate = 0.95 * reference + 0.03 * np.cos(1.3 * rows - 0.9 * columns + 0.4 * bands)
+    mask = (rows[..., 0] - 12) ** 2 + (columns[..., 0] - 15) ** 2 < 64
+    known = {"capture": "waves", "subject": "waves", "expression": None, "direction": None}
+    values = score_capture(estimate, reference, **known, mask=mask, valid=VALID).values
+    assert METRICS_VERSION == GOLDEN_VERSION
+    for key, expected in GOLDEN.items():
+        digits = 1e-5 if key.startswith("sam/published") else 1e-7 if "published" in key else 1e-10
+        assert values[key] == pytest.approx(expected, rel=digits), key
+    assert set(values) == set(GOLDEN)
 
 
 def test_a_capture_has_exactly_the_keys_that_are_logged(phantom):
