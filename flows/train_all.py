@@ -106,17 +106,16 @@ def train_all_units(
 
     def train(model: str, pair: str) -> None:
         with free.taken() as slot:
-            said = _speaker(f"{model} on {pair}: ")
-            children.run(command("train", "--model", model, "--pair", pair), more=slot, on_line=said)
+            children.run(command("train", "--model", model, "--pair", pair), more=slot, on_line=_say)
 
-    children.run(command("prepare"), on_line=_speaker())
+    children.run(command("prepare"), on_line=_say)
     _log().info("%d trainings, %d at a time", len(units), len(slots))
     with place(train, len(slots)) as submit, children.stopped_on_error():
         failures = _gather({unit: submit(unit) for unit in units})
     comparison: list[str] = []
     if len(failures) < len(units):
         try:
-            comparison = children.run(command("compare"), on_line=_speaker())
+            comparison = children.run(command("compare"), on_line=_say)
             publish(comparison)
         except ServiceError as error:
             failures["the comparison"] = str(error)
@@ -162,9 +161,8 @@ def _tell(failures: Mapping[str, str], unit_count: int) -> str:
     )
 
 
-def _speaker(prefix: str = "") -> Callable[[str], None]:
-    log = _log()
-    return lambda line: log.info("%s%s", prefix, line)
+def _say(line: str) -> None:
+    _log().info("%s", line)
 
 
 def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:

@@ -98,11 +98,6 @@ def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog) -> F
 
     def tell_epoch(epoch: Epoch) -> None:
         run.log_epoch({**epoch.metrics, "train/crops_per_s": epoch.crops_per_second}, epoch.number)
-        shown = ", ".join(f"{key} {value:.4f}" for key, value in epoch.metrics.items() if key != "train/learning_rate")
-        _log.info(
-            "%s on %s: epoch %d: %s; %.1f crops/s, %.1f s",
-            unit.model, unit.pair.name, epoch.number, shown, epoch.crops_per_second, epoch.seconds,
-        )  # fmt: skip
 
     checkpoint = CHECKPOINTS / unit.key / "last.pt"
     return fit_network(unit, manifest, device=device, checkpoint=checkpoint, on_epoch=tell_epoch)

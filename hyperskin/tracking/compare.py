@@ -14,6 +14,8 @@ from typing import Any
 from mlflow import MlflowClient
 
 from hyperskin.atomic import write_text
+from hyperskin.models.baselines import NAMES
+from hyperskin.models.regression import KINDS
 from hyperskin.pairs import PAIRS
 from hyperskin.tracking.runs import experiment_id, is_floor
 
@@ -129,7 +131,7 @@ def make_tables(rows: Sequence[Row]) -> list[Table]:
     order = list(PAIRS)
     in_order = sorted(
         rows,
-        key=lambda row: (order.index(row.pair), row.evaluation, not is_floor(row.model), row.model, row.started_ms),
+        key=lambda row: (order.index(row.pair), row.evaluation, _place(row.model), row.model, row.started_ms),
     )
     tables = []
     for (pair, evaluation), group in groupby(in_order, key=lambda row: (row.pair, row.evaluation)):
@@ -199,7 +201,7 @@ def to_latex(tables: Sequence[Table]) -> str:
 
 
 def _markdown_grid(table: Table, columns: Sequence[Column]) -> str:
-    lines = [_markdown_line(["model", *_HEADINGS, "n", "parameters"]), _markdown_line(["---", *["---:"] * 6])]
+    lines = [["model", *_HEADINGS, "n", "parameters"]]
     best = [find_best(table.rows, column) for column in columns]
     for row, label in zip(table.rows, table.labels, strict=True):
         name = f"*{label}*" if is_floor(row.model) else label
@@ -207,12 +209,18 @@ def _markdown_grid(table: Table, columns: Sequence[Column]) -> str:
             _emphasise(_cell(row, column, " ± "), row is winner, "**{}**")
             for column, winner in zip(columns, best, strict=True)
         ]
-        lines.append(_markdown_line([name, *cells, _count(row.image_count), _count(row.parameter_count)]))
-    return "\n".join(lines)
+        lines.append([name, *cells, _count(row.image_count), _count(row.parameter_count)])
+    return _align(lines)
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _align(lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose columns stand below each other in a terminal too."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = "| " + " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]) + " |"
+    first, *rest = (
+        "| " + " | ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]) + " |" for cells in lines
+    )
+    return "\n".join([first, rule, *rest])
 
 
 def _latex_tabular(table: Table) -> str:
@@ -243,8 +251,14 @@ def _emphasise(cell: str, is_best: bool, form: str) -> str:
 def _cell(row: Row, column: Column, between: str) -> str:
     if not _is_scored(row, column):
         return "-"
-    spread = row.metrics.get(f"{column.metric}_std")
+    spread = row.metrics.get(f"{column.metric}_std") if row.image_count != 1 else None  # one image spreads nowhere
     return f"{row.metrics[column.metric]:.{_DIGITS}f}" + ("" if spread is None else f"{between}{spread:.{_DIGITS}f}")
+
+
+def _place(model: str) -> int:
+    """Return where a model stands: the regressions from simple to rich, then the networks, then unknown ones."""
+    order = [*(f"regression_{kind}" for kind in KINDS), *NAMES]
+    return order.index(model) if model in order else len(order)
 
 
 def _count(count: int | None) -> str:

@@ -278,7 +278,7 @@ class _Trainer:
         self.history.append(epoch)
         self._require_no_explosion()
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        _log.debug("epoch %d: %s; %.1f crops/s, %.1f s", epoch.number, shown, crops_per_second, epoch.seconds)
+        _log.info("epoch %d: %s; %.1f crops/s, %.1f s", epoch.number, shown, crops_per_second, epoch.seconds)
         return epoch
 
     def checkpoint(self, unit_key: str) -> Checkpoint:

@@ -141,7 +141,7 @@ def test_what_a_training_says_is_passed_on_while_it_runs(project, monkeypatch, c
     caplog.set_level(logging.INFO, "flows.train_all")
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(train_all_units, project.root, models=["hrnet"], pairs=["rgb_vis"], command=project.command)
-        said = "hrnet on rgb_vis: train begins"
+        said = "train begins"
         while said not in caplog.messages:
             assert not done.done()
             time.sleep(0.02)
