@@ -151,7 +151,9 @@ def test_columns_stand_below_each_other():
 
 def test_one_image_has_no_spread():
     (table,) = _small()
-    alone = dataclasses.replace(table, rows=tuple(dataclasses.replace(row, image_count=1) for row in table.rows))
+    alone = dataclasses.replace(
+        table, rows=tuple(dataclasses.replace(row, metrics={**row.metrics, "n_images": 1}) for row in table.rows)
+    )
     assert "±" not in to_markdown([alone]).partition("## rgb_vis")[2]
 
 
