@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import MissingContextError
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -174,7 +175,9 @@ def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
 
 def _publish(lines: list[str]) -> None:
     table = "\n".join(lines)
-    create_markdown_artifact(f"```text\n{table}\n```\n", key="comparison", description="All finished trainings")
+    markdown = f"```text\n{table}\n```\n"
+    # the synchronous function of Prefect 3.8.8 leaves its connection open
+    asyncio.run(acreate_markdown_artifact(markdown, key="comparison", description="All finished trainings"))
 
 
 def main() -> None:

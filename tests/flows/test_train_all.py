@@ -1,5 +1,6 @@
 """The flow's body without Prefect, and the flow on a temporary server."""
 
+import asyncio
 import logging
 import signal
 import sys
@@ -190,7 +191,7 @@ def test_the_flow_completes_and_leaves_the_comparison_as_an_artifact(as_flow):
 
     assert state.is_completed(), state.message
     assert sorted(as_flow.trained()) == ["hrnet.msi_nir", "hrnet.rgb_vis"]
-    artifact = Artifact.get("comparison")
+    artifact = asyncio.run(Artifact.aget("comparison"))
     assert "model      sam/masked\nhrnet      0.100" in artifact.data
     assert not list((as_flow.root / ".prefect" / "alive").glob("*.lock"))
 
