@@ -18,6 +18,7 @@ from hyperskin.errors import ParamsError
 from hyperskin.models.padding import pad8
 
 _STRIP_NUMBERS = 1 << 18  # 1 MB of float32 per strip: the fourfold features between two layers stay in the cache
+_STRIP_ROWS = 16  # at least, or a strip's borders cost more than the cache saves
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,11 @@ class BandAttention(nn.Module):
         """Return how much of each value channel goes into each output channel, (N, H, W, C) -> (N, heads, d, d).
 
         It is a softmax over the cosines of a key channel with the query channels of its head. The sums run strip by
-        strip and in float32: in 16 bit they overflow, and one long sum loses two digits.
+        strip and never in 16 bit, where they overflow; one long sum would lose two digits.
         """
         products = key_powers = query_powers = torch.zeros((), device=x.device)
         for strip in _strips(x):
-            keys, queries = self._split(self.to_k(strip)).float(), self._split(self.to_q(strip)).float()
+            keys, queries = _widen(self._split(self.to_k(strip))), _widen(self._split(self.to_q(strip)))
             with _without_autocast(x):
                 products = products + keys.mT @ queries
             key_powers = key_powers + keys.square().sum(dim=-2)
@@ -275,12 +276,16 @@ def _strip_rows(x: Tensor) -> int:
     batch, height, width, channels = x.shape
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu":
         return height
-    return max(1, _STRIP_NUMBERS // (batch * width * channels))
+    return max(_STRIP_ROWS, _STRIP_NUMBERS // (batch * width * channels))
 
 
 def _norm(power: Tensor) -> Tensor:
     """Return the root, at least 1e-12 so that an empty channel divides nothing by zero."""
     return power.clamp_min(1e-24).sqrt()
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
