@@ -66,10 +66,10 @@ def _train_unit(unit: Unit, manifest: Manifest, params: Params, store: str, para
         store,
         model=unit.model,
         pair=unit.pair.name,
-        params={**unit.config, **unit.recipe},
+        params=unit.recipe,
         provenance=_provenance(unit, manifest),
         data_name=manifest.source,
-        size=", ".join(f"{name} {value}" for name, value in unit.config.items()),
+        size=unit.size,
         device=describe_device(device)["device"],
     ) as run:
         run.log_file(params_file)
@@ -97,7 +97,8 @@ def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog) -> F
         return fit_regression(unit, manifest)
 
     def tell_epoch(epoch: Epoch) -> None:
-        run.log_epoch({**epoch.metrics, "train/crops_per_s": epoch.crops_per_second}, epoch.number)
+        ours_first = dict(sorted(epoch.metrics.items(), key=lambda item: not item[0].startswith("val_")))
+        run.log_epoch({**ours_first, "train/crops_per_s": epoch.crops_per_second}, epoch.number)
 
     checkpoint = CHECKPOINTS / unit.key / "last.pt"
     return fit_network(unit, manifest, device=device, checkpoint=checkpoint, on_epoch=tell_epoch)

@@ -44,6 +44,11 @@ class Unit:
         """The kind of regression, or None for a network."""
         return self.model.removeprefix("regression_") if self.model.startswith("regression_") else None
 
+    @property
+    def size(self) -> str:
+        """How big the network is, such as "blocks 8", for people."""
+        return ", ".join(f"{name} {value}" for name, value in self.config.items())
+
     @classmethod
     def of(cls, model: str, pair_name: str, params: Params, manifest: Manifest) -> Unit:
         """Return the unit that params describe for this model and pair.

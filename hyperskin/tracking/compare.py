@@ -271,7 +271,7 @@ def _is_scored(row: Row, column: Column) -> bool:
 
 def _label(row: Row, rows: Sequence[Row]) -> str:
     """Name a row by its model and size, and by what tells it from rows of the same model and size."""
-    name = row.model if row.size in ("", "full") else f"{row.model} ({row.size})"
+    name = row.model if row.size in ("", "full", "closed form") else f"{row.model} ({row.size})"
     like = [other for other in rows if (other.model, other.size) == (row.model, row.size)]
     keys = sorted({key for other in like for key in other.params})
     differing = [key for key in keys if len({other.params.get(key) for other in like}) > 1]

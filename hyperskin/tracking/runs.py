@@ -148,7 +148,7 @@ class RunLog:
         self._data_name = data_name
         self._waiting: list[Metric | RunTag] = []
         self._about = _describe(model, pair, size)
-        self._params = {"model": model, "pair": pair, "size": size or "full", **params}
+        self._params = {"model": model, "pair": pair, "size": size or ("closed form" if is_floor(model) else "full"), **params}
         self._tags = {
             **asdict(provenance),
             "environment.device": device,

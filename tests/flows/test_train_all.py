@@ -150,6 +150,15 @@ def test_what_a_training_says_is_passed_on_while_it_runs(project, monkeypatch, c
     assert done.result()
 
 
+@pytest.fixture
+def listens_to_ctrl_c():
+    """Python's own answer to Ctrl-C, which a shell's background would have taken away."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listens_to_ctrl_c")
 def test_ctrl_c_ends_the_trainings_too(project, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS", "60")
 
