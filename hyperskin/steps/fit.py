@@ -22,7 +22,8 @@ from hyperskin.models.regression import RegressionSums
 from hyperskin.pairs import Pair
 from hyperskin.steps.evaluate import Reconstruct
 from hyperskin.steps.unit import Unit
-from hyperskin.training.loop import Epoch, Recipe, train
+from hyperskin.training.loop import train
+from hyperskin.training.recipe import Epoch, Recipe
 from hyperskin.training.reconstruct import reconstruct
 
 _DATA_RANGE = 1.0

@@ -25,7 +25,7 @@ from hyperskin.tracking.figures import draw_bands, draw_spectra
 from hyperskin.tracking.registry import promote, register
 from hyperskin.tracking.runs import Provenance, RunLog, find_finished, prepare_store
 from hyperskin.training.device import describe_device, find_device, set_threads
-from hyperskin.training.loop import Epoch
+from hyperskin.training.recipe import Epoch
 
 _log = logging.getLogger(__name__)
 

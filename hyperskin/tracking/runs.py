@@ -148,7 +148,8 @@ class RunLog:
         self._data_name = data_name
         self._waiting: list[Metric | RunTag] = []
         self._about = _describe(model, pair, size)
-        self._params = {"model": model, "pair": pair, "size": size or ("closed form" if is_floor(model) else "full"), **params}
+        unsized = "closed form" if is_floor(model) else "full"
+        self._params = {"model": model, "pair": pair, "size": size or unsized, **params}
         self._tags = {
             **asdict(provenance),
             "environment.device": device,

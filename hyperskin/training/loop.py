@@ -8,9 +8,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ from hyperskin.data.patches import (
     feed_batches,
     require_room,
 )
-from hyperskin.errors import HyperSkinError, ParamsError, UnknownNameError
+from hyperskin.errors import ParamsError, UnknownNameError
 from hyperskin.pairs import Pair
 from hyperskin.training.checkpoint import (
     Checkpoint,
@@ -39,6 +39,7 @@ from hyperskin.training.checkpoint import (
 )
 from hyperskin.training.device import DTYPES, Precision, refuse_short_memory, survives_on_cpu
 from hyperskin.training.losses import find_loss
+from hyperskin.training.recipe import DivergedError, Epoch, Recipe, Stopped, Trained
 
 BETAS = (0.9, 0.999)
 EXPLOSION = 10.0
@@ -47,121 +48,7 @@ _GIB = 1 << 30
 
 _log = logging.getLogger(__name__)
 
-Stopped = Literal["epochs", "seconds"]
 Validate = Callable[[nn.Module], Mapping[str, float]]
-
-
-class DivergedError(HyperSkinError, RuntimeError):
-    """A training no longer leads to a usable network; its last checkpoint is from before that."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    A training ends by `epochs`, by `seconds` or by whichever comes first. The learning rate follows one half cosine
-    over the whole of it, step by step, from `learning_rate` to `final_learning_rate` (Loshchilov & Hutter, SGDR, 2017,
-    without restarts); its position is the larger of the fractions of steps and of seconds spent, so that either limit
-    ends with the low rate. Limited by epochs alone, equal recipes give equal weights on the CPU, interrupted or not;
-    with a limit in seconds the clock decides.
-
-    Attributes:
-        epochs: Most epochs, None for no such limit.
-        seconds: Most seconds over all attempts, validation included, None for no such limit; the epoch under way is
-            cut short and validated.
-        steps_per_epoch: Optimiser steps between two validations.
-        crop_px: Side of the square crops.
-        batch_size: Crops per step.
-        learning_rate: First learning rate of Adam.
-        final_learning_rate: Last learning rate.
-        loss: Name of the loss.
-        mrae_floor: Floor of the relative error's divisor, for "mrae".
-        precision: "fp32", or autocast "bf16" or "fp16".
-        augment: Mirror and turn the crops at random, all eight ways.
-        channels_last: Lay tensors out channels last; faster for networks of convolutions (HRNet, HSCNN+).
-        seed: Decides the crops.
-        monitor: Validated metric, lower is better, that chooses the best epoch; "/masked" falls back to "/full".
-        validate_every: Epochs from one validation to the next; the last epoch is always validated.
-    """
-
-    epochs: int | None
-    seconds: float | None
-    steps_per_epoch: int
-    crop_px: int
-    batch_size: int
-    learning_rate: float
-    final_learning_rate: float = 1e-6
-    loss: str = "l1"
-    mrae_floor: float = 0.01
-    precision: Precision = "fp32"
-    augment: bool = True
-    channels_last: bool = False
-    seed: int = 0
-    monitor: str = "val_sam/masked"
-    validate_every: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse a recipe that cannot be followed."""
-        if self.epochs is None and self.seconds is None:
-            raise ParamsError("A training must end: set `train.epochs`, `train.seconds` or both.")
-        for name in ("epochs", "steps_per_epoch", "crop_px", "batch_size", "validate_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ParamsError(f"`train.{name}` must be at least 1; got {value}.")
-        for name in ("seconds", "learning_rate", "mrae_floor"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ParamsError(f"`train.{name}` must be a number above 0; got {value}.")
-        if not 0 <= self.final_learning_rate <= self.learning_rate:
-            raise ParamsError(
-                f"`train.final_learning_rate` must lie between 0 and `train.learning_rate` = {self.learning_rate:g}; "
-                f"got {self.final_learning_rate:g}."
-            )
-        if self.seed < 0:
-            raise ParamsError(f"`train.seed` must be at least 0; got {self.seed}.")
-        if self.precision not in DTYPES:
-            raise ParamsError(f"`train.precision` must be one of {', '.join(DTYPES)}; got {self.precision!r}.")
-        find_loss(self.loss)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch brought.
-
-    Attributes:
-        number: Counted from 1.
-        metrics: "train/loss", "train/learning_rate" (of its last step) and, where it was validated, what that gave.
-        seconds: Its duration, validation included.
-        crops_per_second: Training crops per second of training.
-    """
-
-    number: int
-    metrics: dict[str, float]
-    seconds: float
-    crops_per_second: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished training.
-
-    Attributes:
-        network: The given network in evaluation mode, holding the weights of the best epoch.
-        best_epoch: Number of that epoch.
-        best_value: Its monitored metric.
-        history: Every epoch, those of earlier attempts included.
-        stopped: Which limit ended it.
-        elapsed_s: Seconds spent over all attempts.
-        skipped_count: Steps left out because half-precision gradients overflowed.
-    """
-
-    network: nn.Module
-    best_epoch: int
-    best_value: float
-    history: tuple[Epoch, ...]
-    stopped: Stopped
-    elapsed_s: float
-    skipped_count: int
 
 
 def no_progress(steps: Iterable[int], **_description: object) -> Iterable[int]:

@@ -22,7 +22,8 @@ from hyperskin.pairs import find_pair
 from hyperskin.training import loop
 from hyperskin.training.checkpoint import load_checkpoint
 from hyperskin.training.device import survives_on_cpu
-from hyperskin.training.loop import DivergedError, Epoch, Recipe, Trained, train
+from hyperskin.training.loop import train
+from hyperskin.training.recipe import DivergedError, Epoch, Recipe, Trained
 from hyperskin.training.reconstruct import reconstruct
 
 WriteCapture = Callable[..., PairFiles]
