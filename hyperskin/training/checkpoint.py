@@ -88,7 +88,8 @@ def load_checkpoint(path: Path, *, unit_key: str) -> Checkpoint | None:
         return None
     damaged = f"The checkpoint {path} must be whole; it is damaged: delete it to train from the start."
     try:
-        file = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as opened:  # torch leaves a file it cannot read open
+            file = torch.load(opened, map_location="cpu", weights_only=True)
         schema, digest, content = file["schema"], file["digest"], file["content"]
     except _UNREADABLE as error:
         raise DataError(damaged) from error
