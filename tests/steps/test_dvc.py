@@ -16,12 +16,10 @@ def _stages(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
 
-@pytest.mark.slow
 def test_nothing_runs_when_nothing_changed(project: Project) -> None:
     assert _stages(project.repro().stdout) == []
 
 
-@pytest.mark.slow
 def test_subjects_come_and_go_without_touching_the_others(project: Project) -> None:
     before = project.inodes("cubes", ".h5")
     split = (project.root / "data/split.json").read_text()
@@ -38,7 +36,6 @@ def test_subjects_come_and_go_without_touching_the_others(project: Project) -> N
     assert (project.root / "data/split.json").read_text() == split
 
 
-@pytest.mark.slow
 def test_one_changed_input_remakes_one_capture(project: Project) -> None:
     before = {folder: project.inodes(folder, ".h5") for folder in ("cubes", "inputs")}
     write_scene(project.scenes, "bread_ms", 77)
@@ -51,7 +48,6 @@ def test_one_changed_input_remakes_one_capture(project: Project) -> None:
     assert refused.returncode == 0 or "run `hyperskin init --rescan`" in refused.stderr
 
 
-@pytest.mark.slow
 def test_a_parameter_reruns_the_stages_that_read_it_and_those_behind(project: Project) -> None:
     project.edit("encoding: jpeg", "encoding: lossless")
     assert _stages(project.repro().stdout) == ["render", "manifest"]
@@ -61,7 +57,6 @@ def test_a_parameter_reruns_the_stages_that_read_it_and_those_behind(project: Pr
     assert _stages(project.repro().stdout)[0] == "calibrate"
 
 
-@pytest.mark.slow
 def test_a_failure_in_mid_stage_keeps_the_others(project: Project) -> None:
     before = project.inodes("cubes", ".h5")
     broken = project.scenes / "cloth_ms/cloth_ms/cloth_ms_07.png"
@@ -81,7 +76,6 @@ def test_a_failure_in_mid_stage_keeps_the_others(project: Project) -> None:
     assert {name for name in after if after[name] != before[name]} == {"cloth_ms"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_lost_folder_comes_back_the_same(project: Project, folder: str) -> None:
     before = project.hashes(folder)
@@ -90,7 +84,6 @@ def test_a_lost_folder_comes_back_the_same(project: Project, folder: str) -> Non
     assert project.hashes(folder) == before
 
 
-@pytest.mark.slow
 def test_a_full_rebuild_elsewhere_gives_the_same_folder_hashes(project: Project, tmp_path: Path) -> None:
     again = make_project(tmp_path / "elsewhere" / "project", origin=project.root)
     shutil.copy(project.root / "params.yaml", again.root / "params.yaml")
