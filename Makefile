@@ -22,9 +22,11 @@ setup: $(BIN)/.ready  ## .venv with exactly the locked versions; nothing outside
 
 $(BIN)/.ready: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
-	@umask 077; mkdir -p mlruns; test -e mlflow.db || test -L mlflow.db || ln -s mlruns/mlflow.db mlflow.db
+	@echo "installing what requirements.lock names; this takes some minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock torch==2.13.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@mkdir -p mlruns data .cache .dvc/cache; chmod 700 mlruns data .cache .dvc/cache  # pictures of people lie here
+	@test -e mlflow.db || test -L mlflow.db || ln -s mlruns/mlflow.db mlflow.db
 	@touch $@
 
 test: setup lint types layers test-fast  ## lint, types, layers and the fast tests

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 
 import hyperskin
 from hyperskin.environment import apply_closed_settings
@@ -44,6 +44,7 @@ def make_app(verb: str | None) -> App:
             "`hyperskin up` in one terminal, `prefect deployment run train-all` in another, then `hyperskin compare` "
             "and `hyperskin ui`."
         ),
+        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),  # --test p002 p035
     )
     for place, (name, where, group, line) in enumerate(_VERBS):
         app.command(where, name=name, group=group, sort_key=place, help=None if name == verb else line)

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from cyclopts import Parameter
 from tqdm import tqdm
 
 from hyperskin.atomic import file_sha256, write_text
@@ -100,8 +99,8 @@ def init(
     path: Path | None = None,
     masks: Path | None = None,
     mask_suffix: str = "",
-    test: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
-    valid: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    test: tuple[str, ...] = (),
+    valid: tuple[str, ...] = (),
     profile: Literal["demo", "study", "paper"] = "demo",
     overwrite: bool = False,
     rescan: bool = False,
