@@ -104,12 +104,16 @@ def _totals(captures: list[CaptureEntry]) -> dict[str, Any]:
 
 
 def _snr_table(captures: list[CaptureEntry]) -> str:
-    """Return CSV rows: capture, cube, wavelength, signal to noise."""
+    """Return CSV rows: wavelength, mean signal to noise over all captures, and the lowest; the manifest has each."""
+    found: dict[float, list[float]] = {}
+    for entry in captures:
+        for name, values in entry.facts["calibrate"]["snr_db"].items():
+            for wavelength_nm, value in zip(entry.facts["wavelength_nm"][name], values, strict=True):
+                if value is not None:
+                    found.setdefault(wavelength_nm, []).append(value)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["capture", "cube", "wavelength_nm", "snr_db"])
-    for entry in captures:
-        for name, values in sorted(entry.facts["calibrate"]["snr_db"].items()):
-            for wavelength_nm, value in zip(entry.facts["wavelength_nm"][name], values, strict=True):
-                table.writerow([entry.id.name, name, f"{wavelength_nm:g}", "" if value is None else f"{value:.2f}"])
+    table.writerow(["wavelength_nm", "mean_snr_db", "lowest_snr_db"])
+    for wavelength_nm, values in sorted(found.items()):
+        table.writerow([f"{wavelength_nm:g}", f"{fmean(values):.2f}", f"{min(values):.2f}"])
     return text.getvalue()
