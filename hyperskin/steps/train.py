@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from hyperskin.data.manifest import Manifest
+from hyperskin.data.split import SPLITS
 from hyperskin.errors import ServiceError
 from hyperskin.metrics.summary import METRICS_VERSION
 from hyperskin.params import Params
@@ -48,6 +49,8 @@ def train(*, model: str, pair: str, params_file: Path = Path("params.yaml"), dat
     params = Params.read(params_file)
     manifest = Manifest.read(data / "manifest.json")
     unit = Unit.of(model, pair, params, manifest)
+    for split in SPLITS:  # told now, not after hours of training
+        manifest.pair_files(split, unit.pair)
     store = prepare_store(Path.cwd())
     with _claimed(unit):
         finished = find_finished(store, unit.key)

@@ -1,0 +1,111 @@
+"""One unit from the manifest to the registry, through the command line, on toy scenes."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from hyperskin.errors import HyperSkinError
+from hyperskin.steps.train import train
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import Project
+
+SMALL = {
+    "hscnn_plus: {blocks: 8}": "hscnn_plus: {blocks: 1}",
+    "epochs: null": "epochs: 2",
+    "seconds: 60": "seconds: null",
+    "steps_per_epoch: 20": "steps_per_epoch: 2",
+    "crop_px: 64": "crop_px: 16",
+}
+
+
+@pytest.fixture
+def prepared(project: Project) -> Project:
+    for old, new in SMALL.items():
+        project.edit(old, new)
+    return project
+
+
+def _train(project: Project, model: str, check: bool = True) -> str:
+    result = project.run("hyperskin", "train", "--model", model, "--pair", "rgb_vis", check=check)
+    assert "Traceback" not in result.stderr
+    return result.stdout + result.stderr
+
+
+def test_a_unit_is_trained_scored_logged_registered_and_then_skipped(prepared: Project) -> None:
+    _train(prepared, "regression_linear")
+    said = _train(prepared, "hscnn_plus")
+    assert "hyperskin-rgb-vis version 1 registered; Version 1 of hyperskin-rgb-vis is the champion" in said
+
+    client = MlflowClient(f"sqlite:///{prepared.root / 'mlruns/mlflow.db'}")
+    experiment = client.get_experiment_by_name("hyperskin")
+    assert experiment is not None
+    runs = {run.data.params["model"]: run for run in client.search_runs([experiment.experiment_id])}
+    network = runs["hscnn_plus"]
+    assert network.info.status == "FINISHED"
+    for key in ("sam/masked", "sam/full", "ssim/masked", "ssim/full", "ssim/published_masked", "cost/parameters"):
+        assert key in network.data.metrics
+    assert len(client.get_metric_history(network.info.run_id, "val_sam/full")) == 2
+    manifest = json.loads((prepared.root / "data/manifest.json").read_text())
+    assert network.data.tags["manifest"] == manifest["digest"]
+    assert {path.path for path in client.list_artifacts(network.info.run_id)} >= {
+        "per_image.json",
+        "per_band.json",
+        "per_subject.json",
+        "params.yaml",
+        "figures",
+    }
+    assert not [path.path for path in client.list_artifacts(network.info.run_id) if path.path == "pictures"]
+    version = client.get_model_version_by_alias("hyperskin-rgb-vis", "champion")
+    assert version.run_id == network.info.run_id
+
+    assert "finished already, skipped" in _train(prepared, "hscnn_plus")
+    table = prepared.run("hyperskin", "compare").stdout
+    assert "*regression_linear*" in table
+    assert "hscnn_plus (blocks 1)" in table
+    assert (prepared.root / "reports/comparison.tex").is_file()
+
+
+def test_a_publishable_subject_is_pictured(prepared: Project) -> None:
+    prepared.edit("publishable_subjects: []", "publishable_subjects: [face_ms]")
+    _train(prepared, "regression_linear")
+    assert list((prepared.root / "mlruns/artifacts").rglob("pictures/sheet_face_ms.png"))
+
+
+def test_data_that_changed_behind_the_manifest_is_refused(prepared: Project) -> None:
+    cube = prepared.root / "data/cubes/apple_ms/apple_ms.h5"
+    content = bytearray(cube.read_bytes())
+    content[-1] ^= 1
+    cube.unlink()
+    cube.write_bytes(content)
+    assert "must be the file the manifest names" in _train(prepared, "regression_linear", check=False)
+
+
+SLIPS = [
+    (("loss: l1", "loss: l3"), ("hscnn_plus", "rgb_vis"), "`train.loss`"),
+    (("crop_px: 16", "crop_px: 256"), ("hscnn_plus", "rgb_vis"), "`train.crop_px`"),
+    (("", ""), ("unet", "rgb_vis"), "`model` must be one of regression_mean"),
+    (("", ""), ("regression_linear", "msi_nir"), "needs the cubes nir"),
+    (("camera: cie ", "camera: sim28_01 "), ("regression_linear", "rgb_vis"), "`train.camera`"),
+]
+
+
+def test_a_slip_ends_in_one_sentence(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(prepared.root)
+    whole = Path("params.yaml").read_text()
+    for (old, new), (model, pair), message in SLIPS:
+        assert old in whole
+        Path("params.yaml").write_text(whole.replace(old, new, 1))
+        with pytest.raises(HyperSkinError, match=message):
+            train(model=model, pair=pair)
+
+
+def test_a_split_without_validation_is_told_before_training(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared.edit('valid: ["daisy_ms"]', "valid: []")
+    prepared.repro()
+    monkeypatch.chdir(prepared.root)
+    with pytest.raises(HyperSkinError, match=r"`split\.valid`"):
+        train(model="hscnn_plus", pair="rgb_vis")
