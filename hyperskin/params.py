@@ -195,8 +195,8 @@ def _read_yaml(path: Path) -> Any:
     size_bytes = path.stat().st_size
     if size_bytes > _LARGEST_BYTES:
         raise ParamsError(f"{path} must be at most {_LARGEST_BYTES} bytes; it has {size_bytes}.")
-    text = path.read_text()
     try:
+        text = path.read_text(encoding="utf-8")
         yaml = YAML(typ="safe", pure=True)
         if any(getattr(token, "id", "") == "<alias>" for token in yaml.scan(text)):
             raise ParamsError(f"{path} must spell every value out; it holds a YAML alias (*name).")
@@ -206,6 +206,14 @@ def _read_yaml(path: Path) -> Any:
         where = f" in line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "no YAML"
         raise ParamsError(f"{path} must be YAML 1.2;{where} {problem}.") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(
+            f"{path} must be UTF-8 text; byte {error.start + 1} is none: save it with that encoding."
+        ) from None
+    except RecursionError:
+        raise ParamsError(
+            f"{path} must hold plain numbers, texts and lists; it holds lists in lists without end."
+        ) from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path} must hold sections (source, calibrate, ...); got {type(values).__name__}.")
     return values
@@ -221,7 +229,7 @@ def _explain(error: ValidationError, origin: str) -> str:
         return f"{origin}: `{location}` is no known key; {_suggest(first['loc'])}{tail}."
     if first["type"] == "missing":
         return f"{origin}: `{location}` is missing{tail}."
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").removesuffix(".")
     subject = f"`{location}`: " if location else ""
     got = "" if first["type"] == "value_error" else f"; got {first['input']!r}"
     return f"{origin}: {subject}{message}{got}{tail}."
@@ -230,7 +238,7 @@ def _explain(error: ValidationError, origin: str) -> str:
 def _suggest(location: tuple[int | str, ...]) -> str:
     known = _known_keys(Params, location[:-1])
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+    return f"did you mean `{near[0]}`" if near else f"known are {', '.join(known)}"
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

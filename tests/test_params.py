@@ -65,6 +65,8 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
         ("a: [", "must be YAML 1.2"),
         ("a: &x 1\nb: *x\n", "alias"),
         ("# " + "x" * 70_000, "must be at most 65536 bytes"),
+        ("a: " + "[" * 1_000, "lists in lists without end"),
+        ("a:\n\tb: 1\n", "in line 2 found character"),
     ],
 )
 def test_what_is_no_parameters_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -72,6 +74,20 @@ def test_what_is_no_parameters_file_is_refused(tmp_path: Path, text: str, messag
     path.write_text(text)
     with pytest.raises(ParamsError, match=message):
         Params.read(path)
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    path = _write(tmp_path)
+    path.write_bytes(path.read_bytes() + "# café\n".encode("latin-1"))
+    with pytest.raises(ParamsError, match="must be UTF-8 text"):
+        Params.read(path)
+
+
+def test_a_sentence_ends_once(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"[^.?]\.$"):
+        Params.read(_write(tmp_path, ("pairs: [rgb_vis]", "pairs: [rgb_viz]")))
+    with pytest.raises(ParamsError, match=r"[^.?]\.$"):
+        Params.read(_write(tmp_path, ("crop_px:", "crop_pix:")))
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
