@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +139,7 @@ def require_stamp(folder: Path, subject: str, name: str, stage: str) -> Stamp:
 
 def finished_captures(folder: Path) -> list[tuple[str, str]]:
     """Return (subject, capture) of every stamp below `folder`, sorted."""
-    return sorted((path.parent.name, path.stem) for path in folder.glob("*/*.json"))
+    return sorted((path.parent.name, path.stem) for path in folder.glob("*/*.json") if path.is_file())
 
 
 def _run(jobs: Sequence[Job], folder: Path, workers: int) -> Iterable[tuple[Job, bool, str]]:
@@ -149,7 +152,7 @@ def _run(jobs: Sequence[Job], folder: Path, workers: int) -> Iterable[tuple[Job,
     for attempt in (1, 2):
         finished: set[str] = set()
         try:
-            with ProcessPoolExecutor(workers or None, mp_context=get_context("forkserver")) as pool:
+            with ProcessPoolExecutor(workers or None, get_context("forkserver"), _end_with_parent) as pool:
                 futures: dict[Future[tuple[bool, str]], Job] = {pool.submit(_make, job, folder): job for job in left}
                 for future in as_completed(futures):
                     result = future.result()
@@ -166,18 +169,35 @@ def _run(jobs: Sequence[Job], folder: Path, workers: int) -> Iterable[tuple[Job,
             _log.warning("a worker process was killed; the %d unfinished captures start again", len(left))
 
 
+def _end_with_parent() -> None:
+    """Let this worker end when its parent is killed; else it waits for work for ever, or writes beside the next run."""
+    parent = parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()
+
+
 def _make(job: Job, folder: Path) -> tuple[bool, str]:
     """Make one output unless it stands finished; return whether it was made, and the error if it failed."""
-    if _is_finished(job, folder):
-        return False, ""
     stamp_path = Stamp.path(folder, job.subject, job.name)
-    stamp_path.unlink(missing_ok=True)
     try:
+        if _is_finished(job, folder):
+            return False, ""
+        stamp_path.unlink(missing_ok=True)
         files, facts = job.work(folder / job.subject, job.name, **job.arguments)
-    except (HyperSkinError, OSError, MemoryError) as error:
-        return False, str(error) or type(error).__name__
-    hashes = {name: file_sha256(folder / job.subject / name) for name in sorted(files)}
-    write_json(stamp_path, {"key": job.key, "files": hashes, "facts": facts})
+        hashes = {name: file_sha256(folder / job.subject / name) for name in sorted(files)}
+        write_json(stamp_path, {"key": job.key, "files": hashes, "facts": facts})
+    except HyperSkinError as error:
+        return False, str(error)
+    except Exception as error:  # whatever it is, it must not cost the other captures
+        _log.debug("%s", job.name, exc_info=True)
+        return False, f"{type(error).__name__}: {error}"
     return True, ""
 
 

@@ -1,5 +1,10 @@
 """Mapping a step over captures: only what changed is remade, and one failure undoes no other."""
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,8 @@ def write_word(folder: Path, name: str, *, word: str, log: Path) -> tuple[list[s
     """Write a word, and note in `log` that this capture was made; fail on the word "bad"."""
     if word == "bad":
         raise DataError("`word` must be good; got 'bad'.")
+    if word == "unforeseen":
+        raise KeyError("no one thought of this")
     with log.open("a") as lines:
         lines.write(f"{name}\n")
     write_text(folder / f"{name}.txt", word)
@@ -82,6 +89,59 @@ def test_a_failure_keeps_the_others_and_names_itself(project: Project) -> None:
     assert project.made() == ["p002_a"]
     project.run({"p000_x": "good", **WORDS, "p002_a": "drei"})
     assert project.made() == ["p000_x"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_unforeseen_error_costs_no_other_capture_either(project: Project, workers: int) -> None:
+    with pytest.raises(DataError, match=r"1 of 4 captures failed \(p000_x\).*KeyError: 'no one thought of this'"):
+        project.run({"p000_x": "unforeseen", **WORDS, "p002_a": "drei"}, workers)
+    assert project.made() == ["p002_a"]
+
+
+def test_a_folder_with_the_name_of_a_stamp_is_no_capture(tmp_path: Path) -> None:
+    (tmp_path / "a.json" / "a.json").mkdir(parents=True)
+    write_text(tmp_path / "a.json" / "a.json.json", "{}")
+    assert finished_captures(tmp_path) == [("a.json", "a.json")]
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path\n"
+        "from hyperskin.steps.captures import Job, map_captures\n"
+        "from test_captures import tell_and_sleep\n"
+        "if __name__ == '__main__':\n"
+        f"    folder = Path({str(tmp_path)!r})\n"
+        "    jobs = [Job('p', f'p{i}', '', tell_and_sleep, {}) for i in range(2)]\n"
+        "    map_captures('sleep', jobs, folder / 'out', workers=2)\n"
+    )
+    (tmp_path / "main.py").write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env=environment)
+    told = [tmp_path / "out" / "p" / f"p{i}.pid" for i in range(2)]
+    _wait_until(lambda: all(path.is_file() for path in told))
+    process.kill()
+    process.wait()
+    _wait_until(lambda: not any(_is_running(int(path.read_text())) for path in told))
+
+
+def tell_and_sleep(folder: Path, name: str) -> tuple[list[str], dict[str, object]]:
+    write_text(folder / f"{name}.pid", str(os.getpid()))
+    time.sleep(60)
+    return [], {}
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("damage", ["edited", "deleted", "stamp cut short"])
