@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hyperskin.errors import DataError
 
 _BENCHMARK_NAME = re.compile(r"(p\d{3})_(neutral|smile)_(front|left|right)")
+_SUBJECT_NAME = re.compile(r"(p\d{3})_.+")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
@@ -29,13 +30,18 @@ class CaptureId:
 
     @classmethod
     def parse(cls, name: str) -> CaptureId:
-        """Return the capture called `name`; a name of another form is a subject of its own.
+        """Return the capture called `name`.
+
+        A name that begins with p and three digits is that person's, whatever follows: a second scan must not end up in
+        another split than the first. A name of another form is a subject of its own.
 
         Raises:
             DataError: The name cannot be a file name on every system.
 
         Examples:
             >>> CaptureId.parse("p003_smile_left").subject
+            'p003'
+            >>> CaptureId.parse("p003_smile_left_2").subject
             'p003'
             >>> CaptureId.parse("photo_and_face_ms").subject
             'photo_and_face_ms'
@@ -47,5 +53,6 @@ class CaptureId:
             )
         match = _BENCHMARK_NAME.fullmatch(name)
         if match is None:
-            return cls(subject=name, name=name)
+            person = _SUBJECT_NAME.fullmatch(name)
+            return cls(subject=person.group(1) if person else name, name=name)
         return cls(match.group(1), name, match.group(2), match.group(3))
