@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,12 +43,14 @@ class Cave:
         """Return every scene below `folder`, sorted by name.
 
         Raises:
-            DataError: A scene lacks a band or has one twice; the message names it and the scenes that are whole.
+            DataError: A scene lacks a band or has one twice; the message names it and the scenes that are whole. Or two
+                names differ in case alone.
         """
         scenes: dict[str, BandFiles] = defaultdict(list)
         for path in sorted(folder.rglob("*")):
             if (match := _BAND_FILE.match(path.name)) and path.is_file():
                 scenes[match["scene"]].append((int(match["band"]), path))
+        _require_distinct(scenes)
         _require_whole(scenes)
         return [
             Original(CaptureId.parse(scene), tuple(OriginalFile(path, path.name) for _, path in sorted(bands)))
@@ -75,6 +78,17 @@ class Cave:
         }
         valid = np.ones(reflectance.shape[:2], dtype=np.bool_)
         return GivenCubes({"vis": reflectance}, {"vis": VIS}, valid, notes)
+
+
+def _require_distinct(scenes: Iterable[str]) -> None:
+    """Refuse names that are one name on a file system that ignores case."""
+    first: dict[str, str] = {}
+    for scene in sorted(scenes):
+        other = first.setdefault(scene.casefold(), scene)
+        if other != scene:
+            raise DataError(
+                f"Every scene must have a name of its own; {other!r} and {scene!r} differ in case alone: rename one."
+            )
 
 
 def _require_whole(scenes: dict[str, BandFiles]) -> None:

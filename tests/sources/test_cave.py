@@ -102,6 +102,13 @@ def test_all_broken_scenes_are_named(tmp_path, counts):
         Cave().find(tmp_path)
 
 
+def test_names_that_differ_in_case_alone_are_refused(tmp_path, counts):
+    write_scene(tmp_path / "a", "face_ms", counts)
+    write_scene(tmp_path / "b", "Face_ms", counts)
+    with pytest.raises(DataError, match="'Face_ms' and 'face_ms' differ in case alone"):
+        Cave().find(tmp_path)
+
+
 def test_a_scene_that_lies_there_twice_is_refused(tmp_path, counts):
     write_scene(tmp_path / "one", "scene_ms", counts)
     write_scene(tmp_path / "two", "scene_ms", counts)
