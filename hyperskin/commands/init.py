@@ -152,12 +152,17 @@ def render_template(values: dict[str, Any]) -> str:
 
 def _align_comment(line: str) -> str:
     """Move a comment behind a value to the comments' column, or two blanks behind a long value."""
-    value, mark, comment = line.partition("  # ")
+    value, mark, comment = line.rpartition("  # ")  # the last: a path may hold the mark too
     return f"{value.rstrip():{_COMMENT_COLUMN - 2}}{mark}{comment}" if mark else line
 
 
 def _rescan() -> None:
     params = Params.read(FILE_NAME)
+    if not params.source.path:  # else it would be the working folder, with data/raw in it
+        raise ParamsError(
+            f"{FILE_NAME}: `source.path` must name the folder with the originals; it is empty: "
+            "run `hyperskin init --source NAME --path FOLDER`."
+        )
     captures = _list_captures(
         params.source.name, Path(params.source.path), Path(params.source.masks) if params.source.masks else None
     )
@@ -168,7 +173,7 @@ def _rescan() -> None:
 def _refuse_to_lose_edits(overwrite: bool) -> None:
     """Refuse to replace a params.yaml, unless told to or it is the one the repository ships."""
     path = Path(FILE_NAME)
-    if overwrite or not path.is_file() or path.read_text() == shipped_params():
+    if overwrite or not path.is_file() or path.read_bytes() == shipped_params().encode():
         return
     raise ParamsError(
         f"{FILE_NAME} is there and may hold edits: add `--overwrite` to replace it, or `--rescan` to keep it."
@@ -187,9 +192,19 @@ def _list_captures(source: str, path: Path, masks: Path | None) -> list[SourceCa
     originals = find_source(source).find(path.resolve())
     if not originals:
         raise DataError(f"`--path` must hold captures of the source {source!r}; {str(path)!r} holds none.")
+    _require_outside(originals)
     originals = _add_masks(originals, masks)
     with tqdm(total=sum(len(original.files) for original in originals), desc="hash", unit="file", disable=None) as bar:
         return [_describe(original, bar) for original in originals]
+
+
+def _require_outside(originals: Sequence[Original]) -> None:
+    """Refuse originals that lie where the stages put, and remove, their own files."""
+    own = SOURCES.parent.resolve()
+    for original in originals:
+        for file in original.files:
+            if file.path.is_relative_to(own):
+                raise DataError(f"Originals must lie outside {own}, which the stages fill and clear; got {file.path}.")
 
 
 def _describe(original: Original, bar: tqdm[Any]) -> SourceCapture:
@@ -232,7 +247,13 @@ def _hold_out(
     if len(subjects) < 3:
         _log.warning("%d subjects are too few to train: `dvc repro` will do its work, training will not", len(subjects))
         return tuple(test), tuple(valid)
-    first_valid, first_test = choose_held_out([name for name in subjects if name not in (*test, *valid)], _SEED)
+    unnamed = [name for name in subjects if name not in (*test, *valid)]
+    if len(unnamed) <= (not test) + (not valid):
+        raise DataError(
+            f"`--test` and `--valid` must leave subjects for train, valid and test alike; of {len(subjects)} "
+            f"they leave {', '.join(unnamed) or 'none'}."
+        )
+    first_valid, first_test = choose_held_out(unnamed, _SEED)
     return tuple(test) or first_test, tuple(valid) or first_valid
 
 

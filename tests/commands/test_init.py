@@ -112,3 +112,36 @@ def test_a_slip_is_told_and_nothing_is_written(
     with pytest.raises(error, match=message):
         init(**{"source": "cave", "path": scenes, **arguments})  # type: ignore[arg-type]  # wrong on purpose
     assert not any(Path.cwd().iterdir())
+
+
+def test_an_empty_path_is_not_the_working_folder(scenes: Path) -> None:
+    init(source="cave", path=scenes)
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace(f'"{scenes}"', '""'))
+    with pytest.raises(ParamsError, match=r"`source\.path` must name the folder"):
+        init(rescan=True)
+
+
+def test_our_own_copies_are_no_originals(scenes: Path) -> None:
+    shutil.copytree(scenes, "data/raw")
+    with pytest.raises(DataError, match="Originals must lie outside"):
+        init(source="cave", path=Path())
+    assert not Path("params.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("test", "valid", "left"),
+    [(SCENES[:2], SCENES[2:], "none"), (SCENES[:3], (), SCENES[3]), ((), SCENES[:3], SCENES[3])],
+)
+def test_someone_must_be_left_for_each_part(
+    scenes: Path, test: tuple[str, ...], valid: tuple[str, ...], left: str
+) -> None:
+    with pytest.raises(DataError, match=f"of 4 they leave {left}"):
+        init(source="cave", path=scenes, test=test, valid=valid)
+
+
+def test_a_path_that_holds_a_comment_mark_survives(scenes: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "a  # b"
+    scenes.rename(odd)
+    init(source="cave", path=odd)
+    assert Params.read().source.path == str(odd)
