@@ -67,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:  # no permission, no room, a path that is a folder: the file's name says enough
+        what = f"{error.filename} cannot be used: {error.strerror}." if error.filename else f"{error}."
+        sys.stderr.write(f"hyperskin: {what}\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("hyperskin: stopped.\n")
         sys.exit(130)

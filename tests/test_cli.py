@@ -8,6 +8,7 @@ import pytest
 
 import hyperskin
 from hyperskin.cli import main
+from hyperskin.commands.init import shipped_params
 
 HEAVY = ("torch", "mlflow", "prefect", "optuna", "numpy", "scipy", "pydantic", "matplotlib")
 
@@ -76,3 +77,11 @@ def test_a_slip_is_one_sentence_and_an_exit_code(
     assert result.returncode == code
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(shipped_params())
+    (tmp_path / "data/sources/folder.json").mkdir(parents=True)
+    result = _run("acquire", "data/sources", "data/raw", folder=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == "hyperskin: data/sources/folder.json cannot be used: Is a directory.\n"
