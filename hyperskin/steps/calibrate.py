@@ -48,17 +48,18 @@ def calibrate(raw: Path, cubes: Path, *, params_file: Path = Path("params.yaml")
     jobs = []
     for subject, name in finished_captures(raw):
         stamp = require_stamp(raw, subject, name, "acquire")
+        originals = {file: sha256 for file, sha256 in stamp.files.items() if not file.startswith(f"{name}/mask/")}
         jobs.append(
             Job(
                 subject=subject,
                 name=name,
-                key=make_key("calibrate", params.source.name, settings, stamp.files, code_version(*CODE)),
+                key=make_key("calibrate", params.source.name, settings, originals, code_version(*CODE)),
                 work=make_cubes,
                 arguments={
                     "source": params.source.name,
                     "raw": raw / subject / name,
                     "settings": settings,
-                    "originals": stamp.files,
+                    "originals": originals,
                 },
             )
         )

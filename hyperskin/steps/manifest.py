@@ -13,7 +13,8 @@ from hyperskin.atomic import write_json, write_text
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.cubefile import CubeHeader, read_header
 from hyperskin.data.manifest import CaptureEntry, describe_file, write_manifest
-from hyperskin.data.split import read_split
+from hyperskin.data.split import check_no_leak, read_split
+from hyperskin.errors import DataError
 from hyperskin.params import Params, section_values
 from hyperskin.steps.captures import Stamp, finished_captures, require_stamp
 
@@ -39,9 +40,17 @@ def manifest(
     """
     params = Params.read(params_file)
     assigned = read_split(data / "split.json")
-    captures = [
-        _describe(data, subject, name, assigned[subject]) for subject, name in finished_captures(data / "cubes")
-    ]
+    finished = finished_captures(data / "cubes")
+    if strangers := sorted({subject for subject, _ in finished} - set(assigned)):
+        raise DataError(
+            f"{data / 'split.json'} must name every subject; it lacks {strangers[0]!r}: run `dvc repro split`."
+        )
+    captures = [_describe(data, subject, name, assigned[subject]) for subject, name in finished]
+    check_no_leak(  # once more, by what was measured: a copy in another container has other bytes
+        {entry.id.name: entry.id.subject for entry in captures},
+        assigned,
+        {entry.id.name: [sha256 for key, sha256 in entry.contents.items() if key != "valid"] for entry in captures},
+    )
     settings = {name: section_values(getattr(params, name)) for name in ("calibrate", "render", "mask")}
     digest = write_manifest(output, source=params.source.name, settings=settings, captures=captures)
     write_json(quality, _totals(captures))

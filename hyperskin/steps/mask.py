@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperskin.data.cubefile import CubeReader
+from hyperskin.errors import DataError
 from hyperskin.params import Params, section_values
 from hyperskin.pictures import save_mask
 from hyperskin.sources.given_masks import read_given_masks
@@ -54,7 +55,17 @@ def mask(raw: Path, cubes: Path, masks: Path, *, params_file: Path = Path("param
                 },
             )
         )
+    _require_suffix_in_use([path for job in jobs for path in job.arguments["given"]], params.mask.given_suffix)
     map_captures("mask", jobs, masks, workers=params.execution.workers)
+
+
+def _require_suffix_in_use(given: list[Path], suffix: str) -> None:
+    """Refuse a suffix that no given mask has: misspelt, it would leave every capture without its mask."""
+    if given and not any(path.stem.endswith(suffix) for path in given):
+        raise DataError(
+            f"`mask.given_suffix` must end the name of a given mask; none of {len(given)} ends with {suffix!r}, "
+            f"the first is {given[0].name!r}."
+        )
 
 
 def make_mask(
