@@ -173,7 +173,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
         parts.append(f"## {table.pair}, test set {table.evaluation[:8]}{_say_cameras(table)}")
         parts.append(_markdown_grid(table, OURS))
         if below := networks_below_floor(table):
-            parts.append(f"No better than the best regression by SAM, so nothing was learned: {', '.join(below)}.")
+            parts.append(f"Not better by SAM than the best regression, the floor: {', '.join(below)}.")
         if any(_is_scored(row, column) for row in table.rows for column in PUBLISHED):
             parts.append("By the rule of the published evaluation code, to hold against the paper's Tables 3 and 4:")
             parts.append(_markdown_grid(table, PUBLISHED))
@@ -215,7 +215,7 @@ def _markdown_grid(table: Table, columns: Sequence[Column]) -> str:
 
 def _align(lines: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns stand below each other in a terminal too."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]  # a rule has a dash and a colon
     rule = "| " + " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]) + " |"
     first, *rest = (
         "| " + " | ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]) + " |" for cells in lines

@@ -91,7 +91,10 @@ def test_networks_that_do_not_beat_the_best_regression_are_named():
         _row("mst_plus_plus", float("nan"), size="stages 1"),
     )
     assert networks_below_floor(table) == ["hscnn_plus", "hrnet", "mst_plus_plus (stages 1)"]
-    assert "nothing was learned: hscnn_plus, hrnet, mst_plus_plus (stages 1)." in to_markdown([table])
+    assert (
+        "Not better by SAM than the best regression, the floor: hscnn_plus, hrnet, mst_plus_plus (stages 1)."
+        in to_markdown([table])
+    )
 
 
 def test_without_masks_the_angle_over_everything_decides():
