@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -178,10 +179,19 @@ def write_cubes(
         bands: The cubes to store by name, with their bands.
         attributes: Plain values for the header; read when the block ends, so counts may be filled in on the way.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-        writer = CubeWriter(file, bands, height, width)
-        yield writer
-        writer.close(attributes)
+    with atomic_path(path) as temporary:
+        _require_room(path, height * width * (2 * sum(map(len, bands.values())) + 1))
+        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+            writer = CubeWriter(file, bands, height, width)
+            yield writer
+            writer.close(attributes)
+
+
+def _require_room(path: Path, needed_bytes: int) -> None:
+    """Refuse to begin on a full disk: HDF5 crashes the process when it cannot write what it holds."""
+    free_bytes = shutil.disk_usage(path.parent).free
+    if free_bytes < needed_bytes:
+        raise DataError(f"{path} needs {needed_bytes} bytes; its disk has {free_bytes} left: make room.")
 
 
 class CubeReader:

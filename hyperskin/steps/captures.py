@@ -163,8 +163,8 @@ def _run(jobs: Sequence[Job], folder: Path, workers: int) -> Iterable[tuple[Job,
             left = [job for job in left if job.name not in finished]
             if attempt == 2:
                 raise DataError(
-                    f"{len(left)} captures must each fit in memory; a worker process was killed twice: "
-                    "set `execution.workers: 1` and try again."
+                    f"{len(left)} captures must each fit in memory and on the disk; a worker process was killed twice: "
+                    "make room, set `execution.workers: 1` and try again."
                 ) from error
             _log.warning("a worker process was killed; the %d unfinished captures start again", len(left))
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -307,3 +308,13 @@ def test_chunks_are_square_over_all_bands(tmp_path: Path) -> None:
         assert file["vis"].chunks == (CHUNK_PX, CHUNK_PX, 3)
         assert file["vis"].fletcher32
         assert file["vis"].compression is None
+
+
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    with (
+        pytest.raises(DataError, match="needs 48384 bytes; its disk has 100 left"),
+        write_cubes(tmp_path / "x.h5", height=24, width=32, bands={"vis": VIS}, attributes={}),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -176,7 +176,7 @@ def test_facts_stand_in_the_stamp(project: Project) -> None:
 
 def test_a_killed_worker_is_replaced_once_and_then_named(tmp_path: Path) -> None:
     jobs = [Job("p", f"p{i}", str(i), kill_itself, {"survives": i > 0}) for i in range(3)]
-    with pytest.raises(DataError, match=r"a worker process was killed twice: set `execution\.workers: 1`"):
+    with pytest.raises(DataError, match=r"a worker process was killed twice: make room, set `execution\.workers: 1`"):
         map_captures("kill", jobs, tmp_path, workers=2)
 
 
