@@ -45,6 +45,10 @@ def manifest(
         raise DataError(
             f"{data / 'split.json'} must name every subject; it lacks {strangers[0]!r}: run `dvc repro split`."
         )
+    if lacking := sorted(set(assigned) - {subject for subject, _ in finished}):
+        raise DataError(
+            f"{data / 'cubes'} must hold every subject of the split; it lacks {lacking[0]!r}: run `dvc repro`."
+        )
     captures = [_describe(data, subject, name, assigned[subject]) for subject, name in finished]
     check_no_leak(  # once more, by what was measured: a copy in another container has other bytes
         {entry.id.name: entry.id.subject for entry in captures},

@@ -70,6 +70,13 @@ def test_a_split_that_lacks_a_subject_is_named(scenes: Path) -> None:
         manifest(DATA)
 
 
+def test_a_subject_without_cubes_is_named(scenes: Path) -> None:
+    _run_all()
+    (DATA / "cubes/cloth_ms/cloth_ms.json").unlink()
+    with pytest.raises(DataError, match="must hold every subject of the split; it lacks 'cloth_ms'"):
+        manifest(DATA)
+
+
 def test_a_suffix_that_no_given_mask_has_is_refused(scenes: Path) -> None:
     _run_all()
     _edit('given_suffix: ""', 'given_suffix: "_skn"')
