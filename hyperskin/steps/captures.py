@@ -22,11 +22,13 @@ from typing import Any
 from tqdm import tqdm
 
 import hyperskin
-from hyperskin.atomic import file_sha256, remove_stale, write_json
+from hyperskin.atomic import file_sha256, remove_stale, write_json, write_text
 from hyperskin.errors import DataError, HyperSkinError
 
 _log = logging.getLogger(__name__)
 _PACKAGE = Path(hyperskin.__file__).parent
+
+_MARK = ".stage"
 
 Facts = dict[str, Any]
 """Plain values a worker found out about its capture: counts, signal to noise."""
@@ -88,10 +90,11 @@ def map_captures(step: str, jobs: Sequence[Job], folder: Path, *, workers: int) 
         workers: Processes to use; 0 = one per core.
 
     Raises:
-        DataError: Captures failed; those that did not fail are kept.
+        DataError: The folder holds something else than this step's outputs, which would be removed; or captures
+            failed, and those that did not are kept.
     """
     started = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _require_own(folder, step)
     remove_stale(folder)
     removed_count = _remove_strangers(folder, jobs)
     failures: dict[str, str] = {}
@@ -207,6 +210,19 @@ def _is_finished(job: Job, folder: Path) -> bool:
         return False
     paths = {folder / job.subject / name: sha256 for name, sha256 in stamp.files.items()}
     return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in paths.items())
+
+
+def _require_own(folder: Path, step: str) -> None:
+    """Mark an empty folder as this step's; refuse one that anything else has filled."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mark = folder / _MARK
+    if not any(folder.iterdir()):
+        write_text(mark, f"{step}\n")
+    elif not mark.is_file() or mark.read_text().strip() != step:
+        raise DataError(
+            f"{folder} must be empty or filled by the stage {step!r}, which removes what it does not know there; "
+            "it holds something else: name another folder."
+        )
 
 
 def _remove_strangers(folder: Path, jobs: Sequence[Job]) -> int:

@@ -168,6 +168,17 @@ def test_a_full_rebuild_gives_the_same_bytes_in_any_order_and_by_any_number_of_w
     assert again.bytes() == project.bytes()
 
 
+def test_a_folder_that_something_else_filled_is_left_alone(project: Project, tmp_path: Path) -> None:
+    holiday = tmp_path / "pictures" / "holiday" / "beach.jpg"
+    holiday.parent.mkdir(parents=True)
+    holiday.write_bytes(b"x")
+    with pytest.raises(DataError, match="must be empty or filled by the stage 'word'.*name another folder"):
+        map_captures("word", [], tmp_path / "pictures", workers=1)
+    with pytest.raises(DataError, match="filled by the stage 'other'"):
+        map_captures("other", [], project.folder, workers=1)
+    assert holiday.is_file()
+
+
 def test_facts_stand_in_the_stamp(project: Project) -> None:
     stamp = Stamp.read(project.folder, "p002", "p002_a")
     assert stamp is not None
