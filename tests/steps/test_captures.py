@@ -172,7 +172,7 @@ def test_a_folder_that_something_else_filled_is_left_alone(project: Project, tmp
     holiday = tmp_path / "pictures" / "holiday" / "beach.jpg"
     holiday.parent.mkdir(parents=True)
     holiday.write_bytes(b"x")
-    with pytest.raises(DataError, match="must be empty or filled by the stage 'word'.*name another folder"):
+    with pytest.raises(DataError, match=r"must be empty or filled by the stage 'word'.*name another folder"):
         map_captures("word", [], tmp_path / "pictures", workers=1)
     with pytest.raises(DataError, match="filled by the stage 'other'"):
         map_captures("other", [], project.folder, workers=1)
