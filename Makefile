@@ -10,6 +10,7 @@ export DO_NOT_TRACK := 1
 export OMP_NUM_THREADS := 1
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 export PREFECT_HOME := $(CURDIR)/.prefect
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 WORKERS ?= 2
 

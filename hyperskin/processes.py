@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hyperskin.errors import ServiceError
 
@@ -17,6 +18,7 @@ from hyperskin.errors import ServiceError
 # that Prefect leaves a flow between its own request and its kill.
 _PATIENCE_S = (10.0, 5.0)
 _POLL_S = 0.05
+_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REFUSAL = "hyperskin: "  # how our own command begins the sentence it ends with
 
 
@@ -150,3 +152,31 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Let every request to end do what Ctrl-C does, also in a shell's background, where Ctrl-C does nothing."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with _handling(dict.fromkeys(_END, interrupt)):
+        yield
+
+
+@contextlib.contextmanager
+def deaf_to_signals() -> Iterator[None]:
+    """Let nothing interrupt what must be finished."""
+    with _handling(dict.fromkeys(_END, signal.SIG_IGN)):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hyperskin.environment import child_environment, repository_root
 from hyperskin.errors import ServiceError
-from hyperskin.processes import how_it_ended, lines, start, stop
+from hyperskin.processes import deaf_to_signals, how_it_ended, interrupted_by_signals, lines, start, stop
 
 _HOST = "127.0.0.1"
 _READY_WITHIN_S = 180
@@ -42,20 +42,22 @@ def ui(*, port: int = 5000) -> None:
         _show(links)
         return
     require_free_port(port)
-    process = _start_server(root, uri, port)
-    try:
-        _wait_until_healthy(process, port)
-        _show(links)
-        sys.stdout.write("Ctrl-C stops the pages.\n")
-        sys.stdout.flush()
-        process.wait()
-        raise ServiceError(
-            f"The MLflow pages must run until Ctrl-C; they ended: {how_it_ended(process.returncode, '')}."
-        )
-    except KeyboardInterrupt:
-        _log.info("stopping the MLflow pages ...")
-    finally:
-        stop(process)
+    with interrupted_by_signals():
+        process = _start_server(root, uri, port)
+        try:
+            _wait_until_healthy(process, port)
+            _show(links)
+            sys.stdout.write("Ctrl-C stops the pages.\n")
+            sys.stdout.flush()
+            process.wait()
+            raise ServiceError(
+                f"The MLflow pages must run until Ctrl-C; they ended: {how_it_ended(process.returncode, '')}."
+            )
+        except KeyboardInterrupt:
+            _log.info("stopping the MLflow pages ...")
+        finally:
+            with deaf_to_signals():
+                stop(process)
 
 
 def require_free_port(port: int) -> None:

@@ -10,12 +10,11 @@ import json
 import logging
 import re
 import secrets
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 from hyperskin.atomic import write_text
 from hyperskin.environment import PREFECT_PORT, child_environment, own_origins, repository_root
 from hyperskin.errors import ServiceError
-from hyperskin.processes import Children
+from hyperskin.processes import Children, deaf_to_signals, interrupted_by_signals
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +38,6 @@ _START_UP_S = 300.0  # 12 s on an idle machine, a minute on a busy small one; th
 _SAY_EVERY_S = 10.0
 _POLL_S = 0.5
 _ANSWER_S = 5.0
-_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FLOW_PATIENCE_S = (30.0, 10.0)  # a flow that is asked to stop must first stop its trainings
 
 _Running = Future[list[str]]
@@ -61,7 +59,7 @@ def up(*, port: int = PREFECT_PORT) -> None:
     def pass_on(line: str) -> None:
         _log.log(logging.DEBUG if stopping.is_set() else logging.INFO, "%s", line)  # Prefect ends with a traceback
 
-    with ThreadPoolExecutor(max_workers=2) as pool, contextlib.suppress(KeyboardInterrupt), _interrupted_by_signals():
+    with ThreadPoolExecutor(max_workers=2) as pool, contextlib.suppress(KeyboardInterrupt), interrupted_by_signals():
         try:
             _log.info("Starting the Prefect server on port %d; the first start takes longest.", port)
             server = pool.submit(servers.run, _server_command(port), on_line=_log.debug)
@@ -74,7 +72,7 @@ def up(*, port: int = PREFECT_PORT) -> None:
             _require_running("The Prefect server", server)
             _require_running("The runner of the deployments", runner)
         finally:
-            with _deaf_to_signals():
+            with deaf_to_signals():
                 stopping.set()
                 _log.info("Stopping.")
                 runners.stop(_FLOW_PATIENCE_S)
@@ -201,31 +199,3 @@ def _say_what_next(port: int) -> None:
         _CLIENT_SECRET,
         ACCESS_FILE,
     )
-
-
-@contextlib.contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Let every request to end do what Ctrl-C does, also in a shell's background, where Ctrl-C does nothing."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with _handling(dict.fromkeys(_END, interrupt)):
-        yield
-
-
-@contextlib.contextmanager
-def _deaf_to_signals() -> Iterator[None]:
-    """Let nothing interrupt what must be finished."""
-    with _handling(dict.fromkeys(_END, signal.SIG_IGN)):
-        yield
-
-
-@contextlib.contextmanager
-def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -65,7 +65,8 @@ def test_nothing_starts_on_a_port_in_use(repository, monkeypatch, no_store):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ss") is None, reason="needs `ss` to see who listens")
-def test_pages_answer_on_loopback_only_and_are_gone_after_ctrl_c(repository):
+@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
+def test_pages_answer_on_loopback_only_and_are_gone_after_they_are_stopped(repository, request_to_end):
     port = _free_port()
     code = f"from hyperskin.commands.ui import ui; ui(port={port})"
     with subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=subprocess.PIPE, text=True) as process:
@@ -73,7 +74,7 @@ def test_pages_answer_on_loopback_only_and_are_gone_after_ctrl_c(repository):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
             assert answer.status == 200
         assert _listeners(port) == [f"127.0.0.1:{port}"]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(request_to_end)
     assert printed == "Ctrl-C stops the pages.\n"
     assert process.returncode == 0
     assert _listeners(port) == []

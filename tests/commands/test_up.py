@@ -14,6 +14,7 @@ import pytest
 from hyperskin.commands import up as module
 from hyperskin.commands.up import up, write_access
 from hyperskin.errors import MissingFileError, ServiceError
+from hyperskin.processes import deaf_to_signals, interrupted_by_signals
 
 
 def read(path):
@@ -135,9 +136,9 @@ def test_an_address_in_the_shell_that_leads_elsewhere_is_told(repository, monkey
 def test_every_request_to_end_interrupts_even_where_the_shell_ignores_it(number):
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        with pytest.raises(KeyboardInterrupt), module._interrupted_by_signals():
+        with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
             signal.raise_signal(number)
-        with module._interrupted_by_signals(), module._deaf_to_signals():
+        with interrupted_by_signals(), deaf_to_signals():
             signal.raise_signal(number)
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
