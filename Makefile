@@ -6,7 +6,8 @@ BIN := .venv/bin
 # Everything stays inside the working tree; one thread per process, two processes for tests.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
-export DO_NOT_TRACK := 1
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
 export OMP_NUM_THREADS := 1
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 export PREFECT_HOME := $(CURDIR)/.prefect

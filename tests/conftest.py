@@ -1,5 +1,6 @@
 """Small captures on disk, as the stages write them, for whoever reads pairs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from hyperskin.data.cubefile import encode_reflectance, write_cubes
 from hyperskin.data.frames import PairFiles
 
 WriteCapture = Callable[..., PairFiles]
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before anything imports mlflow, which else writes to the home folder
 
 
 @pytest.fixture
