@@ -213,16 +213,19 @@ def _is_finished(job: Job, folder: Path) -> bool:
 
 
 def _require_own(folder: Path, step: str) -> None:
-    """Mark an empty folder as this step's; refuse one that anything else has filled."""
+    """Mark a folder that is empty or holds stamps as this step's; refuse one that anything else has filled."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     mark = folder / _MARK
-    if not any(folder.iterdir()):
-        write_text(mark, f"{step}\n")
-    elif not mark.is_file() or mark.read_text().strip() != step:
+    if mark.is_file():
+        is_own = mark.read_text().strip() == step
+    else:
+        is_own = not any(folder.iterdir()) or any(Stamp.read(folder, *names) for names in finished_captures(folder))
+    if not is_own:
         raise DataError(
             f"{folder} must be empty or filled by the stage {step!r}, which removes what it does not know there; "
             "it holds something else: name another folder."
         )
+    write_text(mark, f"{step}\n")
 
 
 def _remove_strangers(folder: Path, jobs: Sequence[Job]) -> int:
