@@ -225,7 +225,8 @@ def _require_own(folder: Path, step: str) -> None:
             f"{folder} must be empty or filled by the stage {step!r}, which removes what it does not know there; "
             "it holds something else: name another folder."
         )
-    write_text(mark, f"{step}\n")
+    if not mark.is_file():
+        write_text(mark, f"{step}\n")
 
 
 def _remove_strangers(folder: Path, jobs: Sequence[Job]) -> int:
