@@ -45,6 +45,7 @@ def make_app(verb: str | None) -> App:
             "and `hyperskin ui`."
         ),
         default_parameter=Parameter(consume_multiple=True, negative_iterable=()),  # --test p002 p035
+        suppress_keyboard_interrupt=False,  # `main` says that it was stopped
     )
     for place, (name, where, group, line) in enumerate(_VERBS):
         app.command(where, name=name, group=group, sort_key=place, help=None if name == verb else line)

@@ -79,6 +79,17 @@ def test_a_slip_is_one_sentence_and_an_exit_code(
     assert "Traceback" not in result.stderr
 
 
+def test_ctrl_c_is_told_in_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hyperskin.commands.ui.ui", stopped)
+    with pytest.raises(SystemExit) as caught:
+        main(["ui"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "hyperskin: stopped.\n"
+
+
 def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(shipped_params())
     (tmp_path / "data/sources/folder.json").mkdir(parents=True)

@@ -173,7 +173,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
         parts.append(f"## {table.pair}, test set {table.evaluation[:8]}{_say_cameras(table)}")
         parts.append(_markdown_grid(table, OURS))
         if below := networks_below_floor(table):
-            parts.append(f"Not better by SAM than the best regression, the floor: {', '.join(below)}.")
+            parts.append(f"Not better by SAM than the best regression, the floor: {'; '.join(below)}.")
         if any(_is_scored(row, column) for row in table.rows for column in PUBLISHED):
             parts.append("By the rule of the published evaluation code, to hold against the paper's Tables 3 and 4:")
             parts.append(_markdown_grid(table, PUBLISHED))
