@@ -1,0 +1,1 @@
+"""Optics and maps of skin; numpy and scipy only."""
