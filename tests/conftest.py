@@ -1,5 +1,6 @@
 """Small captures on disk, as the stages write them, for whoever reads pairs."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,10 @@ from hyperskin.bands import NIR, VIS
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.cubefile import encode_reflectance, write_cubes
 from hyperskin.data.frames import PairFiles
+from hyperskin.data.truth import LABELS, NAMES, PANEL, SKIN_SHARE, TruthFiles
 
 WriteCapture = Callable[..., PairFiles]
+WriteTruth = Callable[..., TruthFiles]
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before anything imports mlflow, which else writes to the home folder
 
@@ -60,5 +63,36 @@ def write_capture(tmp_path: Path) -> WriteCapture:
         picture_path.parent.mkdir(exist_ok=True)
         Image.fromarray(drawn).save(picture_path)
         return PairFiles(CaptureId.parse(name), path, inputs, picture_path)
+
+    return write
+
+
+@pytest.fixture
+def write_truth(tmp_path: Path) -> WriteTruth:
+    """Return a function that writes what a phantom knows of a capture, 24 x 32 px: on the left hair, on the right skin.
+
+    The skin is lips in its last column, and half hair in its first. The cubes hold `level` times what the panel, which
+    falls from 0.9 to 0.6 over the bands, reflects.
+    """
+
+    def write(level: float = 0.5, *, white_reflectance: float = 1.0, panel: bool = True) -> TruthFiles:
+        shape = (24, 32)
+        reflects = np.linspace(0.9, 0.6, 31)
+        attributes = {PANEL: {"vis": reflects.tolist(), "nir": reflects.tolist()}} if panel else {}
+        cube = np.broadcast_to(level * reflects, (*shape, 31))
+        path = tmp_path / "truth" / "cubes.h5"
+        bands = {"vis": VIS, "nir": NIR}
+        with write_cubes(path, height=shape[0], width=shape[1], bands=bands, attributes=attributes) as writer:
+            writer.append({"vis": cube, "nir": cube}, np.ones(shape, dtype=bool))
+        labels = np.zeros(shape, dtype=np.uint8)
+        labels[:, 16:] = 1
+        labels[:, -1] = 2
+        share = np.where(labels == 1, np.float32(1), np.float32(np.nan))
+        share[:, 16] = 0.5
+        with h5py.File(path.with_name("maps.h5"), "w") as file:
+            file[LABELS] = labels
+            file[LABELS].attrs[NAMES] = json.dumps(["hair", "skin", "lips"])
+            file[SKIN_SHARE] = share
+        return TruthFiles(path, path.with_name("maps.h5"), white_reflectance)
 
     return write

@@ -15,6 +15,7 @@ from PIL import Image
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.chunks import Window, WindowReader
 from hyperskin.data.cubefile import REMAKE, CubeReader, decode_reflectance, open_hdf5
+from hyperskin.data.truth import PANEL, TruthFiles, read_truth_maps
 from hyperskin.errors import DataError, MissingFileError, ShapeError
 from hyperskin.pairs import INPUT_CHANNELS, Pair
 
@@ -23,12 +24,13 @@ _EVERYTHING = (slice(None), slice(None))
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Where one capture's files lie; `mask` is None for a scene without one."""
+    """Where one capture's files lie; `mask` is None for a scene without one, `truth` for whatever was measured."""
 
     capture: CaptureId
     cube: Path
     inputs: Path
     mask: Path | None
+    truth: TruthFiles | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,20 @@ class Frame:
     reference: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_] | None
     valid: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a phantom capture would be without noise; for scores alone, no training reads it.
+
+    Attributes:
+        reference: (H, W, C_out) float32, reflectance on the pair's target bands as a perfect sensor's would be
+            calibrated.
+        skin: (H, W) bool, True = nothing but skin.
+    """
+
+    reference: npt.NDArray[np.float32]
+    skin: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -205,6 +221,27 @@ def read_frame(files: PairFiles, pair: Pair, *, camera: str, window: Window | No
         mask=None if mask is None else mask[window or _EVERYTHING],
         valid=stored.valid,
     )
+
+
+def read_truth(files: TruthFiles, pair: Pair) -> Truth:
+    """Read what is known of a phantom capture, on the scale of its calibrated cubes.
+
+    The calibration divides by the white reference as if it reflected `white_reflectance` at every band; so does this,
+    that like may be compared with like.
+
+    Raises:
+        DataError: A file is damaged, or lacks what the pair needs.
+        MissingFileError: A file is not there.
+    """
+    with CubeReader(files.cubes) as cubes:
+        parts = []
+        for name, chosen in _choose_bands(cubes, pair).items():
+            panel = np.asarray(cubes.header.attributes.get(PANEL, {}).get(name), dtype=np.float64)
+            if panel.shape != (len(cubes.header.bands[name]),):
+                raise DataError(f"{files.cubes} must say in {PANEL!r} what the white reference reflects: {REMAKE}.")
+            truth = cubes.read(name) * (files.white_reflectance / panel).astype(np.float32)
+            parts.append(truth if chosen is None else truth[..., chosen])
+    return Truth(np.concatenate(parts, axis=2), read_truth_maps(files.maps).pure_skin())
 
 
 def read_input(path: Path, pair: Pair, *, camera: str, window: Window | None = None) -> npt.NDArray[np.float32]:

@@ -49,7 +49,7 @@ class TruthMaps:
     Attributes:
         labels: (H, W) uint8, index into `names`: what covers most of the pixel.
         names: What there may be, such as "skin" and "hair".
-        maps: (H, W) float32 by name, NaN where a map says nothing; "skin_share" is the part of a pixel that skin covers.
+        maps: (H, W) float32 by name, NaN where a map says nothing; SKIN_SHARE is the part of a pixel that skin covers.
     """
 
     labels: npt.NDArray[np.uint8]
