@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hyperskin.atomic import file_sha256, write_json
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.frames import PairFiles
 from hyperskin.data.split import SPLITS
+from hyperskin.data.truth import TruthFiles
 from hyperskin.errors import DataError, LeakageError, MissingFileError, VersionError
 from hyperskin.pairs import Pair
 
@@ -41,6 +42,8 @@ class CaptureEntry:
         shape: (H, W).
         contents: Hash of each stored dataset's values ("vis", "nir", "valid"), whatever the file around them.
         facts: Plain values for people: ranges, counts, signal to noise.
+        truth: The files "cubes" and "maps" of a phantom capture, which know what its measurement should be; empty for
+            whatever was measured.
     """
 
     id: CaptureId
@@ -51,10 +54,11 @@ class CaptureEntry:
     shape: tuple[int, int]
     contents: dict[str, str]
     facts: dict[str, Any]
+    truth: dict[str, FileEntry] = field(default_factory=dict)
 
     def files(self) -> list[FileEntry]:
         """Return all of the capture's files."""
-        return [file for file in (self.cube, self.inputs, self.mask) if file is not None]
+        return [file for file in (self.cube, self.inputs, self.mask, *self.truth.values()) if file is not None]
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,19 @@ class Manifest:
                 cube=self.root / entry.cube.path,
                 inputs=self.root / entry.inputs.path,
                 mask=None if entry.mask is None else self.root / entry.mask.path,
+                truth=self._truth_files(entry),
             )
             for entry in entries
         ]
+
+    def _truth_files(self, entry: CaptureEntry) -> TruthFiles | None:
+        if not entry.truth:
+            return None
+        return TruthFiles(
+            cubes=self.root / entry.truth["cubes"].path,
+            maps=self.root / entry.truth["maps"].path,
+            white_reflectance=self.settings["calibrate"]["white_reflectance"],
+        )
 
     def check_files(self) -> None:
         """Hash every file again.
@@ -185,6 +199,7 @@ def describe_file(path: Path, root: Path, sha256: str) -> FileEntry:
 
 
 def _encode(entry: CaptureEntry) -> dict[str, Any]:
+    truth = {name: _encode_file(file) for name, file in entry.truth.items()}
     return {
         "subject": entry.id.subject,
         "expression": entry.id.expression,
@@ -196,6 +211,7 @@ def _encode(entry: CaptureEntry) -> dict[str, Any]:
         "shape": list(entry.shape),
         "contents": entry.contents,
         "facts": entry.facts,
+        **({"truth": truth} if truth else {}),
     }
 
 
@@ -216,6 +232,7 @@ def _decode(name: str, entry: dict[str, Any]) -> CaptureEntry:
         shape=(int(height), int(width)),
         contents=dict(entry["contents"]),
         facts=dict(entry["facts"]),
+        truth={name: _decode_file(file) for name, file in entry.get("truth", {}).items()},
     )
 
 

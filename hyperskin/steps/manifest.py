@@ -9,11 +9,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from hyperskin.atomic import write_json, write_text
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.cubefile import CubeHeader, read_header
-from hyperskin.data.manifest import CaptureEntry, describe_file, write_manifest
+from hyperskin.data.frames import read_mask
+from hyperskin.data.manifest import CaptureEntry, FileEntry, describe_file, write_manifest
 from hyperskin.data.split import check_no_leak, read_split
+from hyperskin.data.truth import TRUTH_CUBES, TRUTH_MAPS, read_truth_maps
 from hyperskin.errors import DataError
 from hyperskin.params import Params, section_values
 from hyperskin.steps.captures import Stamp, finished_captures, require_stamp
@@ -69,6 +73,10 @@ def _describe(data: Path, subject: str, name: str, split: str) -> CaptureEntry:
     cube = data / "cubes" / subject / f"{name}.h5"
     header = read_header(cube)
     mask = data / "masks" / subject / f"{name}.png"
+    truth = _find_truth(data, subject, name)
+    facts = _gather_facts(header, cube_stamp, input_stamp, mask_stamp)
+    if truth:
+        facts["mask_iou"] = _mask_iou(mask if mask_stamp.files else None, data / truth["maps"].path)
     return CaptureEntry(
         id=CaptureId.parse(name),
         split=split,
@@ -77,8 +85,28 @@ def _describe(data: Path, subject: str, name: str, split: str) -> CaptureEntry:
         mask=describe_file(mask, data, mask_stamp.files[mask.name]) if mask_stamp.files else None,
         shape=header.shape,
         contents=header.sha256,
-        facts=_gather_facts(header, cube_stamp, input_stamp, mask_stamp),
+        facts=facts,
+        truth=truth,
     )
+
+
+def _find_truth(data: Path, subject: str, name: str) -> dict[str, FileEntry]:
+    """Return the files that came with a phantom capture; none for what was measured."""
+    stamp = require_stamp(data / "raw", subject, name, "acquire")
+    files = {"cubes": f"{name}/{TRUTH_CUBES}", "maps": f"{name}/{TRUTH_MAPS}"}
+    return {
+        what: describe_file(data / "raw" / subject / file, data, stamp.files[file])
+        for what, file in files.items()
+        if file in stamp.files
+    }
+
+
+def _mask_iou(mask: Path | None, maps: Path) -> float:
+    """Return how well a mask covers the true subject: intersection over union of their pixels."""
+    subject = read_truth_maps(maps).subject()
+    found = np.zeros_like(subject) if mask is None else read_mask(mask)
+    united_count = int(np.count_nonzero(found | subject))
+    return int(np.count_nonzero(found & subject)) / united_count if united_count else 1.0
 
 
 def _gather_facts(header: CubeHeader, cube: Stamp, inputs: Stamp, mask: Stamp) -> dict[str, Any]:
@@ -102,6 +130,8 @@ def _totals(captures: list[CaptureEntry]) -> dict[str, Any]:
         "split": {split: sum(entry.split == split for entry in captures) for split in ("train", "valid", "test")},
         "clipped_in_pictures": sum(sum(entry.facts["render"]["clipped"].values()) for entry in captures),
     }
+    if overlaps := [entry.facts["mask_iou"] for entry in captures if "mask_iou" in entry.facts]:
+        totals["lowest_mask_iou"], totals["mean_mask_iou"] = round(min(overlaps), 4), round(fmean(overlaps), 4)
     for entry in captures:
         for key, count in entry.facts["calibrate"]["counts"].items():
             totals[key] = totals.get(key, 0) + count

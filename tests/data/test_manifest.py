@@ -8,6 +8,7 @@ import pytest
 
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.manifest import CaptureEntry, FileEntry, Manifest, write_manifest
+from hyperskin.data.truth import TruthFiles
 from hyperskin.errors import DataError, LeakageError, MissingFileError, VersionError
 from hyperskin.pairs import PAIRS
 
@@ -83,6 +84,30 @@ def test_a_changed_file_is_told(tmp_path: Path, entries: list[CaptureEntry]) -> 
     (tmp_path / "cubes/p002/p002_neutral_front.h5").unlink()
     with pytest.raises(MissingFileError, match="run `dvc repro`"):
         manifest.check_files()
+
+
+def test_the_truth_of_a_phantom_is_remembered_and_checked(tmp_path: Path, entries: list[CaptureEntry]) -> None:
+    files = {"cubes": "raw/p001/p001_neutral_front/truth/cubes.h5", "maps": "raw/p001/p001_neutral_front/truth/maps.h5"}
+    for path in files.values():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"abc")
+    truth = {what: FileEntry(path, 3, ABC) for what, path in files.items()}
+    known = [replace(entries[0], truth=truth), *entries[1:]]
+    settings = {"calibrate": {"white_reflectance": 0.95}}
+    write_manifest(tmp_path / "manifest.json", source="phantom", settings=settings, captures=known)
+    manifest = Manifest.read(tmp_path / "manifest.json")
+    assert list(manifest.captures.values()) == known
+    first, second = manifest.pair_files("train", PAIRS["rgb_vis"])
+    assert first.truth == TruthFiles(tmp_path / files["cubes"], tmp_path / files["maps"], 0.95)
+    assert second.truth is None
+    (tmp_path / files["maps"]).write_bytes(b"abd")
+    with pytest.raises(VersionError, match=r"truth/maps\.h5 must be the file the manifest names"):
+        manifest.check_files()
+
+
+def test_what_was_measured_has_no_truth(tmp_path: Path, entries: list[CaptureEntry]) -> None:
+    _manifest(tmp_path, entries)
+    assert "truth" not in (tmp_path / "manifest.json").read_text()
 
 
 def test_a_pair_whose_cubes_are_not_there_is_refused(tmp_path: Path, entries: list[CaptureEntry]) -> None:
