@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from hyperskin.data.frames import Frame, PairFiles, read_frame
+from hyperskin.data.frames import Frame, PairFiles, read_frame, read_truth
 from hyperskin.errors import DataError
 from hyperskin.metrics.summary import CaptureScores, Summary, score_capture, summarise
+from hyperskin.metrics.truth import score_against_truth
 from hyperskin.pairs import Pair
 
 Reconstruct = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -80,23 +81,33 @@ def evaluate(
         frame = read_frame(file, pair, camera=camera)
         estimate = reconstruct(frame.input)
         _require_finite(estimate, frame.capture.name)
-        scores.append(
-            score_capture(
-                estimate,
-                frame.reference,
-                capture=frame.capture.name,
-                subject=frame.capture.subject,
-                expression=frame.capture.expression,
-                direction=frame.capture.direction,
-                mask=frame.mask,
-                valid=frame.valid,
-            )
-        )
+        scores.append(_score(estimate, frame, file, pair))
         sums.setdefault(frame.capture.subject, _SpectraSums(pair.out_channels)).add(frame, estimate)
         degenerate = degenerate or is_constant(estimate)
         on_frame(frame, estimate)
     spectra = [own.spectra(subject) for subject, own in sums.items() if own.count >= _PANEL_PIXELS]
     return Evaluation(scores, summarise(scores), spectra, degenerate)
+
+
+def _score(estimate: npt.NDArray[np.float32], frame: Frame, file: PairFiles, pair: Pair) -> CaptureScores:
+    """Return one capture's scores, with those against the truth where it is known."""
+    scores = score_capture(
+        estimate,
+        frame.reference,
+        capture=frame.capture.name,
+        subject=frame.capture.subject,
+        expression=frame.capture.expression,
+        direction=frame.capture.direction,
+        mask=frame.mask,
+        valid=frame.valid,
+    )
+    if file.truth is None:
+        return scores
+    truth = read_truth(file.truth, pair)
+    known = score_against_truth(
+        estimate, frame.reference, truth.reference, skin=truth.skin, mask=frame.mask, valid=frame.valid
+    )
+    return replace(scores, values=scores.values | known)
 
 
 def is_constant(estimate: npt.NDArray[np.float32]) -> bool:

@@ -1,5 +1,7 @@
 """Evaluation looks at whole frames and finds what no mean shows: constant estimates, NaN, spectra per subject."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hyperskin.bands import VIS
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.cubefile import write_cubes
 from hyperskin.data.frames import PairFiles
+from hyperskin.data.truth import TruthFiles
 from hyperskin.errors import DataError
 from hyperskin.pairs import PAIRS
 from hyperskin.pictures import save_mask
@@ -101,3 +104,23 @@ def test_every_frame_is_shown_to_whoever_draws(files: list[PairFiles]) -> None:
     seen: list[str] = []
     evaluate(_grey, files, PAIR, camera="cie", on_frame=lambda frame, estimate: seen.append(frame.capture.name))
     assert seen == ["p001_neutral_front", "p001_smile_front"]
+
+
+def test_no_score_of_what_was_measured_needs_a_truth(files: list[PairFiles]) -> None:
+    keys = _evaluate(_grey, files).summary.metrics
+    assert not [key for key in keys if "truth" in key or "skin" in key or "/floor" in key]
+
+
+def test_a_known_truth_is_scored_beside(
+    write_capture: Callable[..., PairFiles], write_truth: Callable[..., TruthFiles]
+) -> None:
+    """A flat estimate of 0.5 is the truth itself, so the measured cube alone is to blame for its angle."""
+    files = replace(write_capture(), truth=write_truth(0.5))
+    flat: Any = lambda given: np.full((*given.shape[:2], 31), 0.5, dtype=np.float32)  # noqa: E731 - one line
+    evaluation = _evaluate(flat, [files])
+    metrics = evaluation.summary.metrics
+    assert metrics["sam/skin_truth"] < 1e-4
+    assert metrics["rmse/skin_truth"] < 1e-4
+    assert metrics["sam/skin"] == pytest.approx(metrics["sam/floor_skin"], abs=1e-4)
+    assert metrics["sam/masked"] == pytest.approx(metrics["sam/floor_masked"], abs=1e-4)
+    assert "sam/masked_truth" in evaluation.summary.per_image[0]
