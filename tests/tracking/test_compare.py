@@ -73,7 +73,10 @@ def test_smallest_angle_and_largest_similarity_are_best():
 
 @pytest.mark.parametrize(
     ("column", "better", "worse"),
-    [(Column("sam/full", is_higher_better=False), 0.1, 0.2), (Column("ssim/full", is_higher_better=True), 0.2, 0.1)],
+    [
+        (Column("sam/full", "SAM", is_higher_better=False), 0.1, 0.2),
+        (Column("ssim/full", "SSIM", is_higher_better=True), 0.2, 0.1),
+    ],
 )
 def test_equal_scores_beat_neither(column, better, worse):
     assert column.beats(better, worse)
@@ -144,6 +147,29 @@ def test_published_rule_has_its_own_table_where_it_was_computed():
     assert "published evaluation code" not in to_markdown(_small())
     table = _table(_row("hrnet", 0.1, **{PUBLISHED[3].metric: 0.09}))
     assert "| hrnet | - | - | - | **0.0900** | 6 | 7 |" in _squeeze(to_markdown([table]))
+
+
+def test_noise_free_scores_have_a_column_and_the_noise_a_sentence():
+    known = {"sam/skin_truth": 0.04, "sam/floor_masked": 0.094, "sam/floor_skin": 0.054}
+    table = _table(_row("regression_linear", 0.2, **known), _row("hrnet", 0.1, **{**known, "sam/skin_truth": 0.03}))
+    lines = _squeeze(to_markdown([table]))
+    assert (
+        "| model | SSIM with background | SAM with background | SSIM masked | SAM masked | SAM skin, noise-free "
+        "| n | parameters |" in lines
+    )
+    assert "| hrnet | - | - | - | **0.1000 ± 0.0100** | **0.0300** | 6 | 7 |" in lines
+    assert (
+        "The noise-free cubes themselves would score a SAM of 0.0940 masked and 0.0540 on skin: "
+        "that is the noise of the measured ones." in lines
+    )
+    [line, _] = csv.DictReader(io.StringIO(to_csv([table])))
+    assert (line["sam/skin_truth"], line["sam/floor_skin"]) == ("0.04", "0.054")
+
+
+def test_nothing_of_the_truth_is_said_where_nobody_knows_it():
+    assert "noise-free" not in to_markdown(_small())
+    assert "truth" not in to_csv(_small())
+    assert "floor" not in to_csv(_small())
 
 
 def test_columns_stand_below_each_other():
