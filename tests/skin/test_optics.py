@@ -16,6 +16,8 @@ from hyperskin.skin import chromophores
 from hyperskin.skin.optics import SKIN_TYPES, Skin, individual_typology_angle, skin_reflectance
 
 TYPICAL = Skin(melanin_fraction=0.05, blood_fraction=0.012, oxygenation=0.68, water_fraction=0.65)
+_INTERNAL = -1.440 / 1.4**2 + 0.710 / 1.4 + 0.668 + 0.0636 * 1.4  # light that the surface turns back into the skin
+_BOUNDARY = (1 + _INTERNAL) / (1 - _INTERNAL)
 _ALL_NM = np.unique(np.concatenate([bands.centres_nm() for bands in (FX10, VIS, NIR)]))
 
 
@@ -77,7 +79,7 @@ def _reference_reflectance(skin, nm):
     scattered = skin.scattering_amplitude * (nm / 500) ** -skin.scattering_power
     albedo = scattered / (absorbed + scattered)
     root = math.sqrt(3 * (1 - albedo))
-    dermis = albedo / 2 * (1 + math.exp(-4 / 3 * 3.250733 * root)) * math.exp(-root)
+    dermis = albedo / 2 * (1 + math.exp(-4 / 3 * _BOUNDARY * root)) * math.exp(-root)
     melanin = 519 * (nm / 500) ** -skin.melanin_exponent
     epidermis = skin.melanin_fraction * melanin + (1 - skin.melanin_fraction) * skin.bloodless_factor * at["bloodless"]
     through = math.exp(-3 * 0.006 * epidermis)
@@ -102,7 +104,7 @@ def test_an_albedo_of_a_third_by_hand():
     """At 500 nm: 1 unit scatters, 2 of water-free, bloodless skin absorb; the root of 3 (1 - 1/3) is sqrt 2."""
     floor = float(chromophores.bloodless_absorption(np.array([500.0]))[0])
     skin = Skin(0.0, 0.0, 0.5, 0.0, scattering_amplitude=1.0, bloodless_factor=2 / floor, surface_reflectance=0.0)
-    dermis = (1 + math.exp(-4 / 3 * 3.250733 * math.sqrt(2))) * math.exp(-math.sqrt(2)) / 6
+    dermis = (1 + math.exp(-4 / 3 * _BOUNDARY * math.sqrt(2))) * math.exp(-math.sqrt(2)) / 6
     expected = 35 / 36 * math.exp(-0.018 * 2) * dermis
     assert skin_reflectance(skin, np.array([500.0]))[0] == pytest.approx([expected], rel=1e-6)
 
