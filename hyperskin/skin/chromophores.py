@@ -161,8 +161,8 @@ def lipid_absorption(wavelength_nm: Floats) -> Floats:
         DataError: A wavelength lies outside 390..1005 nm.
 
     Source:
-        Eight Gaussians on a floor, fitted within 6 % from 690 nm on to what van Veen et al. measured on lard (OSA
-        Biomedical Topical Meeting 2004, SF4). Below, the floor: what fat absorbs there is dissolved carotenoids.
+        Eight Gaussians on a floor, within 6 % of mammalian fat from 690 nm on as measured by van Veen et al. (OSA
+        Biomedical Topical Meeting, 2004). Below, the floor alone: what fat absorbs there is dissolved carotenoids.
     """
     return _LIPID_FLOOR + _sum_gaussians(_LIPID_PEAKS, _require_wavelengths(wavelength_nm))
 
