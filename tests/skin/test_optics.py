@@ -417,7 +417,7 @@ def _fit(names, nm, measured):
     ids=["visible", "all bands", "all bands with fat and a free floor"],
 )
 def test_measured_forearms_are_spectra_of_the_model(free_count, last_nm, most):
-    """Left over in the median of all hundred: 0.0057 in visible light, 0.0088 in all; 0.0050 with fat and a free floor."""
+    """Median over all hundred: 0.0057 in visible light, 0.0088 in all, 0.0050 with fat and free floor."""
     nm, forearms = _read_forearms()
     used = (nm >= 400) & (nm <= last_nm)
     left = [_fit(list(_FREE)[:free_count], nm[used], spectrum[used]) for spectrum in forearms[::10]]
