@@ -110,6 +110,17 @@ def test_noise_belongs_to_the_capture_and_the_pattern_to_the_instrument():
     assert np.mean(with_noise_lines[0] != with_noise_lines[1]) > 0.5
 
 
+def test_the_dark_level_drifts_with_each_capture_as_a_whole_and_by_columns():
+    sensor, drifts = Sensor(16, seed=3), []
+    for number in range(200):
+        moved = sensor.expose(flat(2, 0.0, 16), f"scan{number}").astype(float) - sensor.dark_lines(2, f"scan{number}")
+        drifts.append(np.nanmean(np.where(sensor.bad, np.nan, moved), axis=(0, 2)))
+    overall = np.mean(drifts, axis=1)
+    assert overall.std() == pytest.approx(np.hypot(0.35, 0.4 / 4), rel=0.15)
+    assert np.std(drifts - overall[:, np.newaxis]) == pytest.approx(0.4 * np.sqrt(15 / 16), rel=0.1)
+    assert abs(np.mean(overall)) < 0.1
+
+
 def test_the_pattern_has_the_spread_that_is_said():
     sensor = Sensor(256, seed=1)
     good = ~sensor.bad
