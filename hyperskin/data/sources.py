@@ -1,11 +1,12 @@
-"""data/sources/<subject>.json: where a subject's captures come from, file by file."""
+"""data/sources/<subject>.json: where a subject's captures come from, file by file or by what they are drawn from."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hyperskin.atomic import write_json
 from hyperskin.data.capture import CaptureId
@@ -26,10 +27,17 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class SourceCapture:
-    """One capture's originals."""
+    """One capture: its originals or, where nobody brought any, the recipe it is drawn from.
+
+    Attributes:
+        id: Whose it is.
+        files: The originals; none where there is a recipe.
+        recipe: Plain values that decide a drawn capture; empty where there are originals.
+    """
 
     id: CaptureId
-    files: tuple[SourceFile, ...]
+    files: tuple[SourceFile, ...] = ()
+    recipe: dict[str, int | str] = field(default_factory=dict)
 
 
 def read_sources(folder: Path, source: str) -> list[SourceCapture]:
@@ -43,7 +51,7 @@ def read_sources(folder: Path, source: str) -> list[SourceCapture]:
     if not paths:
         raise MissingFileError(
             f"{folder} must list the subjects, one JSON file each; it lists none: "
-            "run `hyperskin init --source NAME --path FOLDER`."
+            "run `hyperskin init --rescan`, or `hyperskin init --help` for another source."
         )
     captures = [capture for path in paths for capture in _read_subject(path, source)]
     return sorted(captures, key=lambda capture: capture.id.name)
@@ -61,18 +69,28 @@ def write_sources(folder: Path, source: str, captures: Iterable[SourceCapture]) 
                 "schema": SCHEMA,
                 "source": source,
                 "subject": subject,
-                "captures": {
-                    capture.id.name: [
-                        {"path": file.path, "name": file.name, "bytes": file.size_bytes, "sha256": file.sha256}
-                        for file in capture.files
-                    ]
-                    for capture in own
-                },
+                "captures": {capture.id.name: capture.recipe or _encode(capture.files) for capture in own},
             },
         )
     for path in folder.glob("*.json"):
         if path.stem not in by_subject:
             path.unlink()
+
+
+def _encode(files: Iterable[SourceFile]) -> list[dict[str, Any]]:
+    return [{"path": file.path, "name": file.name, "bytes": file.size_bytes, "sha256": file.sha256} for file in files]
+
+
+def _decode(name: str, origin: Any) -> SourceCapture:
+    """Return the capture whose originals are a list, or whose recipe is a mapping; either must hold something."""
+    capture = CaptureId.parse(name)
+    if not origin:
+        raise ValueError(f"{name} has neither files nor a recipe")
+    if isinstance(origin, dict):
+        return SourceCapture(capture, recipe=origin)
+    return SourceCapture(
+        capture, tuple(SourceFile(file["path"], _safe(file["name"]), file["bytes"], file["sha256"]) for file in origin)
+    )
 
 
 def _read_subject(path: Path, source: str) -> list[SourceCapture]:
@@ -83,13 +101,7 @@ def _read_subject(path: Path, source: str) -> list[SourceCapture]:
                 f"{path} must come from the source {source!r} that params.yaml names; "
                 f"it comes from {values['source']!r}: run `hyperskin init --rescan`."
             )
-        captures = [
-            SourceCapture(
-                CaptureId.parse(name),
-                tuple(SourceFile(file["path"], _safe(file["name"]), file["bytes"], file["sha256"]) for file in files),
-            )
-            for name, files in values["captures"].items()
-        ]
+        captures = [_decode(name, origin) for name, origin in values["captures"].items()]
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise

@@ -8,8 +8,9 @@ from hyperskin.errors import UnknownNameError
 from hyperskin.sources.source import Source
 
 SOURCES = {
-    "cave": "hyperskin.sources.cave:Cave",
+    "phantom": "hyperskin.sources.phantom:Phantom",
     "lumo": "hyperskin.sources.lumo:Lumo",
+    "cave": "hyperskin.sources.cave:Cave",
 }
 
 

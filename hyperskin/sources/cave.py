@@ -38,6 +38,7 @@ class Cave:
 
     name = "cave"
     gives: Literal["cubes"] = "cubes"
+    invented: Literal[False] = False
 
     def find(self, folder: Path) -> list[Original]:
         """Return every scene below `folder`, sorted by name.

@@ -38,6 +38,7 @@ class Lumo:
 
     name: str = "lumo"
     gives: Literal["raw"] = "raw"
+    invented: Literal[False] = False
 
     def find(self, folder: Path) -> list[Original]:
         """Return every capture at or below `folder`, sorted by name.

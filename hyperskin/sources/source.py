@@ -1,8 +1,8 @@
-"""What a source of captures is: how it finds them, what it gives, and how its originals are read."""
+"""What a source of captures is: how it finds or plans them, what it gives, and how its originals are read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hyperskin.bands import Bands
 from hyperskin.data.capture import CaptureId
+from hyperskin.data.sources import SourceCapture
 
 Gives = Literal["raw", "cubes", "pairs"]
 """What a source hands over: sensor counts, finished cubes, or cubes with their inputs."""
@@ -81,10 +82,11 @@ class GivenCubes:
 
 
 class RawSource(Protocol):
-    """A source of sensor counts."""
+    """A source of sensor counts that a person recorded."""
 
     name: str
     gives: Literal["raw"]
+    invented: Literal[False]
 
     def find(self, folder: Path) -> list[Original]:
         """Return every capture below `folder`, sorted by name."""
@@ -94,10 +96,11 @@ class RawSource(Protocol):
 
 
 class CubeSource(Protocol):
-    """A source of finished cubes."""
+    """A source of finished cubes that a person brought."""
 
     name: str
     gives: Literal["cubes"]
+    invented: Literal[False]
 
     def find(self, folder: Path) -> list[Original]:
         """Return every capture below `folder`, sorted by name."""
@@ -106,4 +109,18 @@ class CubeSource(Protocol):
         """Read the finished cubes of a capture whose originals lie in `folder` under their names."""
 
 
-Source = RawSource | CubeSource
+class InventedSource(Protocol):
+    """A source of sensor counts that are drawn: it has no originals, and nobody real is in its pictures."""
+
+    name: str
+    gives: Literal["raw"]
+    invented: Literal[True]
+
+    def plan(self, *, subjects: int, captures: Sequence[str], seed: int) -> list[SourceCapture]:
+        """Return every capture with what decides its person, sorted by name."""
+
+    def open_raw(self, folder: Path, capture: CaptureId) -> RawCapture:
+        """Open a capture that was drawn into `folder`."""
+
+
+Source = RawSource | CubeSource | InventedSource

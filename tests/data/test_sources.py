@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,15 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_sources(tmp_path, "lumo") == captures
 
 
+def test_a_recipe_stands_in_place_of_files(tmp_path: Path) -> None:
+    drawn = [SourceCapture(CaptureId.parse("p001_neutral_front"), recipe={"seed": 7, "skin_type": "IV"})]
+    write_sources(tmp_path, "phantom", drawn)
+    assert json.loads((tmp_path / "p001.json").read_text())["captures"] == {
+        "p001_neutral_front": {"seed": 7, "skin_type": "IV"}
+    }
+    assert read_sources(tmp_path, "phantom") == drawn
+
+
 def test_a_subject_that_is_no_more_loses_its_file(tmp_path: Path) -> None:
     write_sources(tmp_path, "lumo", [_capture("p001_neutral_front"), _capture("p002_neutral_front")])
     write_sources(tmp_path, "lumo", [_capture("p002_neutral_front")])
@@ -28,7 +38,7 @@ def test_a_subject_that_is_no_more_loses_its_file(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="hyperskin init --source"):
+    with pytest.raises(MissingFileError, match="run `hyperskin init --rescan`"):
         read_sources(tmp_path, "cave")
 
 
@@ -46,15 +56,18 @@ def test_another_source_than_params_names_is_refused(tmp_path: Path) -> None:
         ({"name": "/etc/passwd"}, "must lie below its capture's folder"),
         ({"capture": "../p001"}, "A capture name must be"),
         ({"text": "{"}, "must be written by `hyperskin init`"),
+        ({"files": []}, "p001_neutral_front has neither files nor a recipe"),
     ],
 )
-def test_an_edited_file_is_refused(tmp_path: Path, change: dict[str, str], message: str) -> None:
+def test_an_edited_file_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     write_sources(tmp_path, "lumo", [_capture("p001_neutral_front")])
     path = tmp_path / "p001.json"
     values = json.loads(path.read_text())
     files = values["captures"]["p001_neutral_front"]
     if "name" in change:
         files[0]["name"] = change["name"]
+    if "files" in change:
+        values["captures"] = {"p001_neutral_front": change["files"]}
     if "capture" in change:
         values["captures"] = {change["capture"]: files}
     path.unlink()

@@ -14,10 +14,11 @@ def test_every_source_of_the_table_is_there_and_knows_its_name(name):
     source = find_source(name)
     assert source.name == name
     assert source.gives in {"raw", "cubes", "pairs"}
+    assert source.invented == (name == "phantom")
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones():
-    with pytest.raises(UnknownNameError, match="`source` must be one of cave, lumo; got 'cafe'"):
+    with pytest.raises(UnknownNameError, match="`source` must be one of phantom, lumo, cave; got 'cafe'"):
         find_source("cafe")
 
 
