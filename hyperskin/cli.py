@@ -18,12 +18,12 @@ _PEOPLE = Group.create_ordered("What people type")
 _STAGES = Group.create_ordered("What `dvc repro` and the flows run")
 
 _VERBS = (
-    ("init", "hyperskin.commands.init:init", _PEOPLE, "Choose a source and a profile; write params.yaml."),
+    ("init", "hyperskin.commands.init:init", _PEOPLE, "Choose where captures come from, and how big."),
     ("up", "hyperskin.commands.up:up", _PEOPLE, "Start the Prefect server and serve the deployments."),
     ("train", "hyperskin.steps.train:train", _PEOPLE, "Train one model on one pair, evaluate, log and register it."),
     ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the table; write it as Markdown, CSV, LaTeX."),
     ("ui", "hyperskin.commands.ui:ui", _PEOPLE, "Open the MLflow pages: runs, charts, comparison, registry."),
-    ("acquire", "hyperskin.steps.acquire:acquire", _STAGES, "Bring the originals into data/raw."),
+    ("acquire", "hyperskin.steps.acquire:acquire", _STAGES, "Bring the originals into data/raw; draw the phantom."),
     ("calibrate", "hyperskin.steps.calibrate:calibrate", _STAGES, "Counts to reflectance, on 31 + 31 bands."),
     ("render", "hyperskin.steps.render:render", _STAGES, "What consumer cameras would have stored."),
     ("mask", "hyperskin.steps.mask:mask", _STAGES, "Subject against background."),
@@ -40,11 +40,13 @@ def make_app(verb: str | None) -> App:
         version=hyperskin.__version__,
         help=(
             "Reconstruct facial skin spectra from RGB, from raw counts to a compared, registered model.\n\n"
-            "The way from nothing to a table: `hyperskin init --source cave --path FOLDER`, `dvc repro`, "
-            "`hyperskin up` in one terminal, `prefect deployment run train-all` in another, then `hyperskin compare` "
-            "and `hyperskin ui`."
+            "The way from nothing to a table: `hyperskin init` (people made by the computer; `--help` names other "
+            "sources), `dvc repro`, `hyperskin up` in one terminal, `prefect deployment run train-all` in another, "
+            "then `hyperskin compare` and `hyperskin ui`. `make demo` does all of it."
         ),
-        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),  # --test p002 p035
+        default_parameter=Parameter(  # --test p002 p035
+            consume_multiple=True, negative_iterable=(), show_default=_tell_default
+        ),
         suppress_keyboard_interrupt=False,  # `main` says that it was stopped
     )
     for place, (name, where, group, line) in enumerate(_VERBS):
@@ -75,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("hyperskin: stopped.\n")
         sys.exit(130)
+
+
+def _tell_default(value: object) -> str | None:
+    """Return a default for the help; an empty one tells nobody anything."""
+    return str(value) if value not in (None, "", (), False) else None
 
 
 def _refuse_unknown_verb(verb: str | None) -> None:

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hyperskin.errors import MissingFileError, ParamsError
 from hyperskin.pairs import find_pair
+from hyperskin.sources.phantom import CAPTURES
 
 FILE_NAME = "params.yaml"
 _LARGEST_BYTES = 64 * 1024
@@ -28,6 +29,28 @@ class SourceParams(_Section):
     name: str
     path: str
     masks: str
+
+
+class PhantomParams(_Section):
+    """Who is made up and how finely they are scanned; for the source `phantom` alone."""
+
+    subjects: int = Field(ge=1, le=999)
+    captures: tuple[str, ...] = Field(min_length=1)
+    height_px: int = Field(ge=16)
+    width_px: int = Field(ge=16)
+    reference_lines: int = Field(ge=2)
+    noise: float = Field(ge=0)
+    extended_optics: bool
+    seed: int = Field(ge=0)
+
+    @field_validator("captures")
+    @classmethod
+    def _are_known(cls, captures: tuple[str, ...]) -> tuple[str, ...]:
+        strangers = [name for name in captures if name not in CAPTURES]
+        if strangers or len(set(captures)) < len(captures):
+            got = f"got {strangers[0]!r}" if strangers else f"one stands twice in {', '.join(captures)}"
+            raise ValueError(f"each must be one of {', '.join(CAPTURES)}, once; {got}")
+        return captures
 
 
 class CalibrateParams(_Section):
@@ -143,6 +166,7 @@ class Params(_Section):
     """Everything a person may change, by section."""
 
     source: SourceParams
+    phantom: PhantomParams
     calibrate: CalibrateParams
     render: RenderParams
     mask: MaskParams
@@ -175,6 +199,11 @@ class Params(_Section):
         return cls.parse(_read_yaml(path), str(path))
 
     @classmethod
+    def parse_text(cls, text: str, origin: str) -> Params:
+        """Return the parameters in YAML `text`; `origin` names it in messages."""
+        return cls.parse(_parse_yaml(text, origin), origin)
+
+    @classmethod
     def parse(cls, values: Any, origin: str) -> Params:
         """Return the parameters in plain `values`; `origin` names them in messages."""
         try:
@@ -197,25 +226,30 @@ def _read_yaml(path: Path) -> Any:
         raise ParamsError(f"{path} must be at most {_LARGEST_BYTES} bytes; it has {size_bytes}.")
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ParamsError(
+            f"{path} must be UTF-8 text; byte {error.start + 1} is none: save it with that encoding."
+        ) from None
+    return _parse_yaml(text, str(path))
+
+
+def _parse_yaml(text: str, origin: str) -> Any:
+    try:
         yaml = YAML(typ="safe", pure=True)
         if any(getattr(token, "id", "") == "<alias>" for token in yaml.scan(text)):
-            raise ParamsError(f"{path} must spell every value out; it holds a YAML alias (*name).")
+            raise ParamsError(f"{origin} must spell every value out; it holds a YAML alias (*name).")
         values = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "no YAML"
-        raise ParamsError(f"{path} must be YAML 1.2;{where} {problem}.") from None
-    except UnicodeDecodeError as error:
-        raise ParamsError(
-            f"{path} must be UTF-8 text; byte {error.start + 1} is none: save it with that encoding."
-        ) from None
+        raise ParamsError(f"{origin} must be YAML 1.2;{where} {problem}.") from None
     except RecursionError:
         raise ParamsError(
-            f"{path} must hold plain numbers, texts and lists; it holds lists in lists without end."
+            f"{origin} must hold plain numbers, texts and lists; it holds lists in lists without end."
         ) from None
     if not isinstance(values, dict):
-        raise ParamsError(f"{path} must hold sections (source, calibrate, ...); got {type(values).__name__}.")
+        raise ParamsError(f"{origin} must hold sections (source, calibrate, ...); got {type(values).__name__}.")
     return values
 
 

@@ -43,7 +43,12 @@ def test_the_repository_ships_what_init_writes() -> None:
         (("  ridge: 1e-6", ""), "`regression.ridge` is missing"),
         (("  camera: cie", "  camera: nikon_5100_npl"), "`train.camera` must be one of `render.cameras`"),
         (("seconds: 60", "seconds: null"), "one of `epochs` and `seconds` must be set"),
-        (("pairs: [rgb_vis]", "pairs: [rgb_viz]"), "`pair` must be one of rgb_vis, msi_nir"),
+        (("pairs: [rgb_vis,", "pairs: [rgb_viz,"), "`pair` must be one of rgb_vis, msi_nir"),
+        (("subjects: 12", "subjects: 0"), "`phantom.subjects`.*greater than or equal to 1; got 0"),
+        (("height_px: 64", "height_px: 8"), "`phantom.height_px`.*greater than or equal to 16; got 8"),
+        (("noise: 1.0", "noise: -1.0"), "`phantom.noise`"),
+        (("neutral_left", "neutral_up"), "`phantom.captures`: each must be one of neutral_front, .*got 'neutral_up'"),
+        (("neutral_left", "neutral_front"), "`phantom.captures`: .*once; one stands twice in neutral_front"),
         (("{blocks: 8}", "{block: 8}"), "`train.models.hscnn_plus.block` is no known key; did you mean `blocks`"),
     ],
 )
@@ -85,7 +90,7 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
 
 def test_a_sentence_ends_once(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"[^.?]\.$"):
-        Params.read(_write(tmp_path, ("pairs: [rgb_vis]", "pairs: [rgb_viz]")))
+        Params.read(_write(tmp_path, ("pairs: [rgb_vis,", "pairs: [rgb_viz,")))
     with pytest.raises(ParamsError, match=r"[^.?]\.$"):
         Params.read(_write(tmp_path, ("crop_px:", "crop_pix:")))
 

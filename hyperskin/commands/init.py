@@ -1,163 +1,165 @@
-"""`hyperskin init`: chooses a source and a profile, writes params.yaml, and lists every original file."""
+"""`hyperskin init`: chooses a source and a profile, writes params.yaml, and lists every capture."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
 
 from hyperskin.atomic import file_sha256, write_text
+from hyperskin.commands.choice import PROFILES, SEED, Choice, HeldOut, bare_params, fractions
 from hyperskin.data.sources import SourceCapture, SourceFile, write_sources
 from hyperskin.data.split import assign_splits, choose_held_out
-from hyperskin.errors import DataError, MissingFileError, ParamsError
-from hyperskin.params import FILE_NAME, Params
+from hyperskin.errors import DataError, HyperSkinError, MissingFileError, ParamsError
+from hyperskin.params import FILE_NAME, Params, PhantomParams, section_values
+from hyperskin.phantom.recipe import held_out
 from hyperskin.sources.catalog import find_source
 from hyperskin.sources.given_masks import find_masks
+from hyperskin.sources.phantom import CAPTURES, Phantom, counts_bytes
 from hyperskin.sources.source import Original, OriginalFile
 
 _log = logging.getLogger(__name__)
 
 SOURCES = Path("data/sources")
-_FRACTION = 0.1
-_SEED = 1
-_COMMENT_COLUMN = 42
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How big a training is: numbers only, never another way of training."""
-
-    explanation: str
-    hscnn_plus: str
-    hrnet: str
-    mst_plus_plus: str
-    epochs: str
-    seconds: str
-    steps_per_epoch: int
-    crop_px: int
-    batch_size: int
-    learning_rate: str
-    precision: str
-    augment: str
-
-
-PROFILES = {
-    "demo": Profile(
-        explanation="minutes on two CPU cores, with openly reduced networks",
-        hscnn_plus="{blocks: 8}",
-        hrnet="{width: 16}",
-        mst_plus_plus="{stages: 1}",
-        epochs="null",
-        seconds="60",
-        steps_per_epoch=20,
-        crop_px=64,
-        batch_size=4,
-        learning_rate="1e-3",
-        precision="fp32",
-        augment="true",
-    ),
-    "study": Profile(
-        explanation="an hour or two on a CPU, minutes on a GPU; networks of middle size",
-        hscnn_plus="{blocks: 15}",
-        hrnet="{width: 32}",
-        mst_plus_plus="{stages: 2}",
-        epochs="null",
-        seconds="1200",
-        steps_per_epoch=100,
-        crop_px=96,
-        batch_size=4,
-        learning_rate="8e-4",
-        precision="fp32",
-        augment="true",
-    ),
-    "paper": Profile(
-        explanation="what the paper did: 100 epochs, 128 px crops, Adam 4e-4, 16 bit; needs a GPU",
-        hscnn_plus="{blocks: 30}",
-        hrnet="{width: 64}",
-        mst_plus_plus="{stages: 3}",
-        epochs="100",
-        seconds="null",
-        steps_per_epoch=132,
-        crop_px=128,
-        batch_size=2,
-        learning_rate="4e-4",
-        precision="fp16",
-        augment="false",
-    ),
-}
+_SHOWN_LOSSES = 4
+# What drawing a phantom takes of one core.
+_CAPTURE_S = 1.3
+_MEGAPIXEL_S = 25.0
 
 
 def init(
     *,
-    source: Literal["cave", "lumo"] | None = None,
+    source: Literal["phantom", "lumo", "cave"] = "phantom",
+    profile: Literal["demo", "study", "paper"] = "demo",
     path: Path | None = None,
     masks: Path | None = None,
     mask_suffix: str = "",
+    subjects: int | None = None,
+    captures: tuple[str, ...] = (),
+    size: int | None = None,
+    seed: int | None = None,
     test: tuple[str, ...] = (),
     valid: tuple[str, ...] = (),
-    profile: Literal["demo", "study", "paper"] = "demo",
     overwrite: bool = False,
     rescan: bool = False,
 ) -> None:
-    """Write params.yaml for a source and a profile, and list every original with its hash in data/sources.
+    """Write params.yaml for a source and a profile, and list every capture in data/sources.
 
-    A source says where captures come from: `cave` reads 31-band PNG scenes, `lumo` reads Specim captures with their
-    dark and white references. A profile says how much time there is: `demo` is minutes on two CPU cores with openly
-    reduced networks, `study` an hour or two, `paper` what the paper did (100 epochs, 16 bit, on a GPU).
+    A source says where captures come from; everything after it is the same for all:
+
+    - phantom: people made by the computer before a simulated camera; needs nothing, and the truth is known.
+    - lumo: your own Specim captures with their dark and white references; needs `--path`.
+    - cave: public 31-band PNG scenes, visible light alone; needs `--path`.
+
+    A profile says how much time there is; it sizes the trainings and the phantom:
+
+    - demo: minutes on two CPU cores, openly reduced networks; phantom: 72 captures, about 0.4 GB of counts.
+    - study: an hour or two on a CPU; phantom: 144 captures, about 2.8 GB of counts.
+    - paper: on a GPU, 100 epochs at 16 bit as in the paper; phantom: 306 captures, about 340 GB of counts.
 
     Args:
         source: Where captures come from.
-        path: Folder with the originals, of any nesting.
+        profile: How big the trainings and the phantom are.
+        path: Folder with the originals, of any nesting; the phantom has none.
         masks: Folder with given masks; a mask belongs to the capture its name begins with.
         mask_suffix: Of several masks of one capture, take those whose name ends so; default: all, united.
-        test: Subjects held out as the examination; default: by a hash of the name.
-        valid: Subjects that choose the best epoch; default: by a hash of the name.
-        profile: How big the trainings are.
-        overwrite: Replace a params.yaml that somebody may have edited.
-        rescan: Keep params.yaml and list the files again, after captures came or went.
+        subjects: How many people the phantom has; default: 12, 24 or 51, by profile.
+        captures: Which scans of each, such as `neutral_front smile_left`; default: all six.
+        size: Height and width of the phantom's frames in px; default: 64, 128 or 1024, by profile.
+        seed: Another one makes other phantom people; default: 1.
+        test: Subjects held out as the examination; default: by skin type (phantom), by a hash of the name (others).
+        valid: Subjects that choose the best epoch; default: as for test.
+        overwrite: Replace a params.yaml that somebody has edited.
+        rescan: Keep params.yaml and list the captures again, after some came or went.
     """
+    of_files = {"--path": path, "--masks": masks, "--mask-suffix": mask_suffix}
+    of_phantom = {"--subjects": subjects, "--captures": captures, "--size": size, "--seed": seed}
     if rescan:
+        _refuse({**of_files, **of_phantom, "--test": test, "--valid": valid}, f"`--rescan` goes by {FILE_NAME} alone")
         _rescan()
         return
-    if source is None or path is None:
+    if source == "phantom":
+        _refuse(of_files, "the phantom has no files; for files name `--source lumo` or `--source cave`")
+    else:
+        _refuse(of_phantom, f"it sizes the phantom, and the source {source!r} takes what it finds")
+    choice = Choice(
+        source,
+        profile,
+        subjects=PROFILES[profile].subjects if subjects is None else subjects,
+        captures=captures or CAPTURES,
+        size_px=PROFILES[profile].size_px if size is None else size,
+        seed=SEED if seed is None else seed,
+        path=path,
+        masks=masks,
+        mask_suffix=mask_suffix,
+    )
+    if source == "phantom":
+        _init_phantom(choice, test, valid, overwrite)
+    else:
+        _init_files(choice, test, valid, overwrite)
+    _log.info("%s: profile %s, %s", FILE_NAME, profile, PROFILES[profile].explanation)
+    _log.info("next: %s", "make demo, or dvc repro" if (source, profile) == ("phantom", "demo") else "dvc repro")
+
+
+def shipped_params() -> str:
+    """Return the params.yaml that the repository ships."""
+    return bare_params("demo")
+
+
+def _refuse(options: Mapping[str, Any], reason: str) -> None:
+    """Refuse the first option that is given though it means nothing here."""
+    for name, value in options.items():
+        if value not in (None, "", ()):
+            raise ParamsError(f"`{name}` must be left out: {reason}.")
+
+
+def _init_phantom(choice: Choice, test: Sequence[str], valid: Sequence[str], overwrite: bool) -> None:
+    """Write params.yaml and the list of captures of people made by the computer."""
+    captures = Phantom().plan(subjects=choice.subjects, captures=choice.captures, seed=choice.seed)
+    subjects = sorted({capture.id.subject for capture in captures})
+    rest_test, rest_valid = held_out([name for name in subjects if name not in (*test, *valid)])
+    text = choice.fill(_hold_out(subjects, test or rest_test, valid or rest_valid))
+    params = Params.parse_text(text, FILE_NAME)
+    _refuse_to_lose_edits(text, overwrite)
+    write_sources(SOURCES, choice.source, captures)
+    write_text(FILE_NAME, text)
+    _tell_phantom(params.phantom)
+
+
+def _init_files(choice: Choice, test: Sequence[str], valid: Sequence[str], overwrite: bool) -> None:
+    """Write params.yaml and the list of captures that lie below a folder, each file with its hash."""
+    if choice.path is None:
         raise ParamsError(
             "`hyperskin init` needs `--source` and `--path` (or `--rescan`): see `hyperskin init --help`."
         )
-    _refuse_to_lose_edits(overwrite)
-    captures = _list_captures(source, path, masks)
+    _refuse_to_lose_edits(choice.fill(_foresee_split(test, valid)), overwrite)  # before hours of hashing
+    captures = _list_captures(choice.source, choice.path, choice.masks)
     subjects = sorted({capture.id.subject for capture in captures})
-    held_out = _hold_out(subjects, test, valid)
-    text = _fill_template(
-        source=source, path=path, masks=masks, mask_suffix=mask_suffix, held_out=held_out, profile=profile
-    )
-    write_sources(SOURCES, source, captures)
+    text = choice.fill(_hold_out(subjects, test, valid))
+    Params.parse_text(text, FILE_NAME)
+    _refuse_to_lose_edits(text, overwrite)
+    write_sources(SOURCES, choice.source, captures)
     write_text(FILE_NAME, text)
-    Params.read(FILE_NAME)
-    _log.info("%s: %d captures of %d subjects listed in %s", source, len(captures), len(subjects), SOURCES)
-    _log.info("%s: profile %s, %s", FILE_NAME, profile, PROFILES[profile].explanation)
-    _log.info("next: dvc repro")
-
-
-def render_template(values: dict[str, Any]) -> str:
-    """Return the text of params.yaml with `values` filled in and the comments below each other."""
-    template = files("hyperskin.commands").joinpath("params.template.yaml").read_text()
-    return "".join(map(_align_comment, template.format(**values).splitlines(keepends=True)))
-
-
-def _align_comment(line: str) -> str:
-    """Move a comment behind a value to the comments' column, or two blanks behind a long value."""
-    value, mark, comment = line.rpartition("  # ")  # the last: a path may hold the mark too
-    return f"{value.rstrip():{_COMMENT_COLUMN - 2}}{mark}{comment}" if mark else line
+    _log.info("%s: %d captures of %d subjects listed in %s", choice.source, len(captures), len(subjects), SOURCES)
 
 
 def _rescan() -> None:
     params = Params.read(FILE_NAME)
+    if find_source(params.source.name).invented:
+        size = params.phantom
+        write_sources(
+            SOURCES,
+            params.source.name,
+            Phantom().plan(subjects=size.subjects, captures=size.captures, seed=size.seed),
+        )
+        _tell_phantom(size)
+        _log.info("next: dvc repro")
+        return
     if not params.source.path:  # else it would be the working folder, with data/raw in it
         raise ParamsError(
             f"{FILE_NAME}: `source.path` must name the folder with the originals; it is empty: "
@@ -170,26 +172,95 @@ def _rescan() -> None:
     _log.info("%s: %d captures listed in %s; next: dvc repro", params.source.name, len(captures), SOURCES)
 
 
-def _refuse_to_lose_edits(overwrite: bool) -> None:
-    """Refuse to replace a params.yaml, unless told to or it is the one the repository ships."""
+def _tell_phantom(phantom: PhantomParams) -> None:
+    """Say what the phantom is and what it costs, and warn where the disk has no room for it."""
+    count = phantom.subjects * len(phantom.captures)
+    size_bytes = count * counts_bytes(
+        height_px=phantom.height_px, width_px=phantom.width_px, reference_lines=phantom.reference_lines
+    )
+    drawing_s = count * (_CAPTURE_S + _MEGAPIXEL_S * phantom.height_px * phantom.width_px / 1e6)
+    _log.info(
+        "phantom: %d subjects x %d captures of %d x %d px listed in %s, seed %d",
+        phantom.subjects, len(phantom.captures), phantom.height_px, phantom.width_px, SOURCES, phantom.seed,
+    )  # fmt: skip
+    _log.info("to make: %s, %s of one core", describe_counts(count, size_bytes), _describe_duration(drawing_s))
+    free_bytes = shutil.disk_usage(Path.cwd()).free
+    if free_bytes < size_bytes:
+        _log.warning("this disk has room for %s: choose a smaller profile, or another disk", _gigabytes(free_bytes))
+
+
+def describe_counts(count: int, size_bytes: int) -> str:
+    """Return how much a phantom is, for people."""
+    return f"{count} captures, about {_gigabytes(size_bytes)} of counts"
+
+
+def _gigabytes(size_bytes: int) -> str:
+    size = size_bytes / 1e9
+    return f"{size:.1f} GB" if size < 10 else f"{size:.0f} GB" if size < 100 else f"{round(size, -1):.0f} GB"
+
+
+def _describe_duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def _refuse_to_lose_edits(text: str, overwrite: bool) -> None:
+    """Refuse to replace a params.yaml by `text`, unless told to, or it is what some bare `hyperskin init` writes."""
     path = Path(FILE_NAME)
-    if overwrite or not path.is_file() or path.read_bytes() == shipped_params().encode():
+    if overwrite or not path.is_file():
+        return
+    there = path.read_text(encoding="utf-8", errors="replace")
+    if there in {text, *map(bare_params, PROFILES)}:
         return
     raise ParamsError(
-        f"{FILE_NAME} is there and may hold edits: add `--overwrite` to replace it, or `--rescan` to keep it."
+        f"{FILE_NAME} is there and may hold edits: `--overwrite` would lose {_describe_losses(there, text)}; "
+        "add it to replace the file, or `--rescan` to keep it."
     )
 
 
-def shipped_params() -> str:
-    """Return the params.yaml that the repository ships."""
-    return _fill_template(source="cave", path=None, masks=None, mask_suffix="", held_out=((), ()), profile="demo")
+def _describe_losses(there: str, text: str) -> str:
+    """Return the values of one params.yaml that `text`, or the profile nearest to it, does not have; a few by name."""
+    try:
+        old = _flatten(section_values(Params.parse_text(there, FILE_NAME)))
+    except HyperSkinError:  # of another version, or half edited: nobody knows what it means
+        return "all that it holds"
+    lost = min((_list_losses(old, base) for base in (text, *map(bare_params, PROFILES))), key=len)
+    more = f" and {len(lost) - _SHOWN_LOSSES} more" if len(lost) > _SHOWN_LOSSES else ""
+    return ", ".join(lost[:_SHOWN_LOSSES]) + more if lost else "comments or layout of yours"
+
+
+def _list_losses(old: Mapping[str, Any], base: str) -> list[str]:
+    new = _flatten(section_values(Params.parse_text(base, FILE_NAME)))
+    return [f"`{key}: {json.dumps(value)}`" for key, value in old.items() if new.get(key) != value]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _foresee_split(test: Sequence[str], valid: Sequence[str]) -> HeldOut:
+    """Return the split as named or, where it is not, as params.yaml has it: the captures are not known yet."""
+    try:
+        split = Params.read(FILE_NAME).split
+    except HyperSkinError:
+        return tuple(test), tuple(valid)
+    return tuple(test) or split.test, tuple(valid) or split.valid
 
 
 def _list_captures(source: str, path: Path, masks: Path | None) -> list[SourceCapture]:
     """Find the captures and given masks, and hash every file."""
     if not path.is_dir():
         raise MissingFileError(f"`--path` must be a folder with captures; got {str(path)!r}, which is none.")
-    originals = find_source(source).find(path.resolve())
+    finder = find_source(source)
+    assert not finder.invented
+    originals = finder.find(path.resolve())
     if not originals:
         raise DataError(f"`--path` must hold captures of the source {source!r}; {str(path)!r} holds none.")
     _require_outside(originals)
@@ -233,15 +304,13 @@ def _add_masks(originals: Sequence[Original], masks: Path | None) -> list[Origin
     ]
 
 
-def _hold_out(
-    subjects: Sequence[str], test: Sequence[str], valid: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _hold_out(subjects: Sequence[str], test: Sequence[str], valid: Sequence[str]) -> HeldOut:
     """Return (test, valid): as named; where the hash rule alone would leave one empty, the first by hash."""
     for name, given in (("--test", test), ("--valid", valid)):
         unknown = [subject for subject in given if subject not in subjects]
         if unknown:
             raise DataError(f"`{name}` must name subjects of the source ({', '.join(subjects)}); got {unknown[0]!r}.")
-    assigned = assign_splits(subjects, test=tuple(test), valid=tuple(valid), seed=_SEED, **_fractions(test, valid))
+    assigned = assign_splits(subjects, test=tuple(test), valid=tuple(valid), seed=SEED, **fractions(test, valid))
     if {"train", "valid", "test"} <= set(assigned.values()):
         return tuple(test), tuple(valid)
     if len(subjects) < 3:
@@ -253,46 +322,5 @@ def _hold_out(
             f"`--test` and `--valid` must leave subjects for train, valid and test alike; of {len(subjects)} "
             f"they leave {', '.join(unnamed) or 'none'}."
         )
-    first_valid, first_test = choose_held_out(unnamed, _SEED)
+    first_valid, first_test = choose_held_out(unnamed, SEED)
     return tuple(test) or first_test, tuple(valid) or first_valid
-
-
-def _fractions(test: Sequence[str], valid: Sequence[str]) -> dict[str, float]:
-    """Return how many subjects the hash rule takes: none for a part whose subjects are named."""
-    return {"test_fraction": 0.0 if test else _FRACTION, "valid_fraction": 0.0 if valid else _FRACTION}
-
-
-def _fill_template(
-    *,
-    source: str,
-    path: Path | None,
-    masks: Path | None,
-    mask_suffix: str,
-    held_out: tuple[tuple[str, ...], tuple[str, ...]],
-    profile: str,
-) -> str:
-    test, valid = held_out
-    return render_template(
-        {
-            **vars(PROFILES[profile]),
-            "source": source,
-            "profile": profile,
-            "path": _quote("" if path is None else str(path.resolve())),
-            "masks": _quote("" if masks is None else str(masks.resolve())),
-            "mask_suffix": _quote(mask_suffix),
-            "make_masks": "false" if source == "cave" else "true",
-            "test": _quote_list(test),
-            "valid": _quote_list(valid),
-            **_fractions(test, valid),
-            "pairs": "[rgb_vis]" if source == "cave" else "[rgb_vis, msi_nir]",
-        }
-    )
-
-
-def _quote(text: str) -> str:
-    """Return text as a YAML scalar that survives spaces, colons and braces."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _quote_list(names: Sequence[str]) -> str:
-    return "[" + ", ".join(_quote(name) for name in names) + "]"

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hyperskin.commands.init import PROFILES, init
+from hyperskin.commands.choice import PROFILES
+from hyperskin.commands.init import describe_counts, init
 from hyperskin.data.split import assign_splits
-from hyperskin.errors import DataError, MissingFileError, ParamsError
+from hyperskin.errors import DataError, HyperSkinError, MissingFileError, ParamsError
 from hyperskin.params import Params, section_values
+from hyperskin.sources.phantom import CAPTURES, counts_bytes
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "steps"))
 from conftest import write_mask, write_scene
@@ -73,7 +75,7 @@ def test_edits_are_not_lost(scenes: Path) -> None:
     init(source="cave", path=scenes)
     edited = Path("params.yaml").read_text().replace("crop_px: 64", "crop_px: 32")
     Path("params.yaml").write_text(edited)
-    with pytest.raises(ParamsError, match="may hold edits: add `--overwrite`"):
+    with pytest.raises(ParamsError, match=r"may hold edits: `--overwrite` would lose `train\.crop_px: 32`; add it"):
         init(source="cave", path=scenes)
     assert Path("params.yaml").read_text() == edited
     init(rescan=True)
@@ -145,3 +147,147 @@ def test_a_path_that_holds_a_comment_mark_survives(scenes: Path, tmp_path: Path)
     scenes.rename(odd)
     init(source="cave", path=odd)
     assert Params.read().source.path == str(odd)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_nothing_said_is_the_phantom_for_a_demo(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    init()
+    params = Params.read()
+    assert (params.source.name, params.source.path) == ("phantom", "")
+    assert params.train.pairs == ("rgb_vis", "msi_nir")
+    assert params.mask.make
+    assert params.phantom.captures == CAPTURES
+    assert len(list(Path("data/sources").glob("p*.json"))) == params.phantom.subjects == 12
+    for line in (
+        "phantom: 12 subjects x 6 captures of 64 x 64 px listed in data/sources, seed 1",
+        "to make: 72 captures, about 0.4 GB of counts",
+        "params.yaml: profile demo",
+        "next: make demo, or dvc repro",
+    ):
+        assert line in caplog.text
+
+
+def test_the_repository_ships_the_captures_that_it_lists(folder: Path) -> None:
+    init()
+    shipped = Path(__file__).parent.parent.parent / "data/sources"
+    assert {path.name: path.read_text() for path in shipped.iterdir()} == {
+        path.name: path.read_text() for path in Path("data/sources").iterdir()
+    }
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_a_profile_sizes_the_phantom_and_its_parts_know_light_and_dark(folder: Path, profile: str) -> None:
+    init(profile=profile)  # type: ignore[arg-type]  # parametrised over its values
+    params = Params.read()
+    listed = [json.loads(path.read_text()) for path in sorted(Path("data/sources").iterdir())]
+    types = {person["subject"]: next(iter(person["captures"].values()))["skin_type"] for person in listed}
+    assert len(types) == PROFILES[profile].subjects
+    assert params.phantom.height_px == params.phantom.width_px == PROFILES[profile].size_px
+    held_out = {types[subject] for subject in (*params.split.test, *params.split.valid)}
+    assert held_out == {"I", "II", "III", "IV", "V", "VI"}
+    sides = assign_splits(types, **section_values(params.split))
+    assert {types[subject] for subject, side in sides.items() if side == "train"} == held_out
+
+
+def test_the_help_tells_what_every_profile_costs() -> None:
+    told = " ".join((init.__doc__ or "").split())
+    for name, profile in PROFILES.items():
+        count = profile.subjects * len(CAPTURES)
+        size_bytes = counts_bytes(
+            height_px=profile.size_px, width_px=profile.size_px, reference_lines=profile.reference_lines
+        )
+        (line,) = (line for line in told.split(" - ") if line.startswith(f"{name}:"))
+        assert describe_counts(count, count * size_bytes) in line
+        assert str(profile.subjects) in told
+        assert str(profile.size_px) in told
+
+
+def test_the_phantom_is_as_one_says(folder: Path) -> None:
+    init(profile="study", subjects=4, captures=("smile_left",), size=40, seed=9)
+    params = Params.read()
+    assert params.phantom.subjects == 4
+    assert params.phantom.captures == ("smile_left",)
+    assert (params.phantom.height_px, params.phantom.width_px, params.phantom.seed) == (40, 40, 9)
+    assert params.train.crop_px == 40  # a crop of the profile's 96 px would not fit
+    captures = json.loads(Path("data/sources/p004.json").read_text())["captures"]
+    assert captures == {"p004_smile_left": {"seed": 9, "skin_type": "III"}}
+
+
+def test_named_subjects_of_the_phantom_are_held_out(folder: Path) -> None:
+    init(test=("p004", "p012"))
+    split = Params.read().split
+    assert split.test == ("p004", "p012")
+    assert split.valid
+    assert not set(split.valid) & set(split.test)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": Path()}, "`--path` must be left out: the phantom has no files"),
+        ({"masks": Path()}, "`--masks` must be left out: the phantom has no files"),
+        (
+            {"source": "lumo", "subjects": 3},
+            "`--subjects` must be left out: it sizes the phantom, and the source 'lumo'",
+        ),
+        ({"source": "cave", "size": 32}, "`--size` must be left out"),
+        ({"source": "cave", "seed": 0}, "`--seed` must be left out"),
+        ({"source": "cave", "captures": ("smile_left",)}, "`--captures` must be left out"),
+        ({"source": "lumo"}, "needs `--source` and `--path`"),
+        ({"rescan": True, "subjects": 3}, "`--subjects` must be left out: `--rescan` goes by params.yaml alone"),
+        ({"subjects": 0}, "must have 1 to 999 subjects; got 0"),
+        ({"captures": ("smile_up",)}, "`phantom.captures`: each must be one of neutral_front, .*got 'smile_up'"),
+        ({"size": 8}, "`phantom.height_px`: .*got 8"),
+        ({"seed": -1}, "`phantom.seed`: .*got -1"),
+        ({"test": ("p013",)}, "`--test` must name subjects of the source .*got 'p013'"),
+    ],
+)
+def test_what_a_source_does_not_take_is_refused(folder: Path, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(HyperSkinError, match=message):
+        init(**arguments)  # type: ignore[arg-type]  # wrong on purpose
+    assert not any(folder.iterdir())
+
+
+def test_a_profile_that_nobody_edited_gives_way_and_an_edited_one_says_what_is_lost(folder: Path) -> None:
+    init(profile="study")
+    init()
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("crop_px: 64", "crop_px: 32").replace("loss: l1", "loss: mrae"))
+    with pytest.raises(ParamsError, match=r'would lose `train\.crop_px: 32`, `train\.loss: "mrae"`; add it'):
+        init(profile="paper")
+    params.write_text("nonsense")
+    with pytest.raises(ParamsError, match="would lose all that it holds"):
+        init()
+    init(overwrite=True)
+    params.write_text(params.read_text() + "# mine\n")
+    with pytest.raises(ParamsError, match="would lose comments or layout of yours"):
+        init()
+
+
+def test_a_rescan_goes_by_the_parameters_and_touches_nobody_else(folder: Path) -> None:
+    init()
+    before = {path.name: path.read_bytes() for path in Path("data/sources").iterdir()}
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("subjects: 12", "subjects: 14"))
+    init(rescan=True)
+    after = {path.name: path.read_bytes() for path in Path("data/sources").iterdir()}
+    assert {name: content for name, content in after.items() if name in before} == before
+    assert set(after) - set(before) == {"p013.json", "p014.json"}
+
+
+def test_a_disk_without_room_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        "hyperskin.commands.init.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9, 0, 7 * 10**9)
+    )
+    init()
+    assert "this disk has room" not in caplog.text
+    init(profile="paper")
+    assert "this disk has room for 7.0 GB" in caplog.text

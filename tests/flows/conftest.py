@@ -66,7 +66,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     root.mkdir()
     notes.mkdir()
     (root / "dvc.yaml").touch()
-    (root / "params.yaml").write_text(shipped_params().replace("pairs: [rgb_vis]", "pairs: [rgb_vis, msi_nir]"))
+    (root / "params.yaml").write_text(shipped_params())
     (notes / "child.py").write_text(CHILD)
     monkeypatch.setenv("FAKE_FOLDER", str(notes))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
