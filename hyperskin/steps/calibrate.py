@@ -32,6 +32,9 @@ CODE = (
     "spectral/resampling.py",
     "steps/calibrate.py",
 )
+BESIDE = ("mask", "truth")
+"""Folders of a capture that hold no measurement: a given mask, and what a phantom's measurement should be."""
+
 _BLOCK_LINES = 64
 
 
@@ -48,7 +51,8 @@ def calibrate(raw: Path, cubes: Path, *, params_file: Path = Path("params.yaml")
     jobs = []
     for subject, name in finished_captures(raw):
         stamp = require_stamp(raw, subject, name, "acquire")
-        originals = {file: sha256 for file, sha256 in stamp.files.items() if not file.startswith(f"{name}/mask/")}
+        beside = tuple(f"{name}/{folder}/" for folder in BESIDE)
+        originals = {file: sha256 for file, sha256 in stamp.files.items() if not file.startswith(beside)}
         jobs.append(
             Job(
                 subject=subject,
