@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from hyperskin.data.split import SPLITS
 from hyperskin.errors import ServiceError
 from hyperskin.metrics.summary import METRICS_VERSION
 from hyperskin.params import Params
+from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.evaluate import Evaluation, evaluate
 from hyperskin.steps.fit import Fitted, fit_network, fit_regression
 from hyperskin.steps.sheets import sheet_logger
@@ -85,7 +86,7 @@ def _train_unit(unit: Unit, manifest: Manifest, params: Params, store: str, para
             unit.pair,
             camera=unit.recipe["camera"],
             progress=lambda files: tqdm(files, desc="evaluate", unit="capture", disable=None, leave=False),
-            on_frame=sheet_logger(run, unit.pair, params.privacy.publishable_subjects),
+            on_frame=sheet_logger(run, unit.pair, _publishable(manifest, params)),
         )
         _log_evaluation(run, unit, evaluation)
         cost = {"cost/parameters": float(fitted.parameter_count), "cost/training_s": fitted_s}
@@ -93,6 +94,11 @@ def _train_unit(unit: Unit, manifest: Manifest, params: Params, store: str, para
         _tell_scores(unit, evaluation, fitted_s)
         if fitted.network is not None:
             _register(unit, manifest, fitted.network, fitted.parameter_count, store, run.run_id)
+
+
+def _publishable(manifest: Manifest, params: Params) -> Collection[str]:
+    subjects = {entry.id.subject for entry in manifest.captures.values()}
+    return publishable_subjects(manifest.source, subjects, params.privacy.publishable_subjects)
 
 
 def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog) -> Fitted:
