@@ -1,5 +1,6 @@
 """`dvc repro` remakes only what depends on a change, and a rebuild gives the same bytes."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -94,3 +95,23 @@ def test_a_full_rebuild_elsewhere_gives_the_same_folder_hashes(project: Project,
     for folder in FOLDERS:
         assert again.hashes(folder) == project.hashes(folder)
     assert (again.root / "data/manifest.json").read_bytes() == (project.root / "data/manifest.json").read_bytes()
+
+
+def test_the_phantom_goes_through_every_stage_and_grows_by_a_subject(tmp_path: Path) -> None:
+    made = make_project(tmp_path / "project")
+    made.run("hyperskin", "init", "--subjects", "3", "--captures", "neutral_front", "--size", "32")
+    made.edit("width_px: 32", "width_px: 40")
+    made.edit("workers: 0", "workers: 1")
+    assert set(_stages(made.repro().stdout)) == {"acquire", "calibrate", "render", "mask", "split", "manifest"}
+    manifest = json.loads((made.root / "data/manifest.json").read_text())
+    assert manifest["source"] == "phantom"
+    assert {entry["split"] for entry in manifest["captures"].values()} == {"train", "valid", "test"}
+
+    before = made.inodes("cubes", ".h5")
+    made.edit("subjects: 3", "subjects: 4")
+    made.run("hyperskin", "init", "--rescan")
+    made.repro()
+    assert made.inodes("cubes", ".h5").items() > before.items()
+    assert "acquire" not in made.run("dvc", "status", "acquire").stdout
+    made.edit("noise: 1.0", "noise: 0.5")
+    assert "acquire" in made.run("dvc", "status", "acquire").stdout
