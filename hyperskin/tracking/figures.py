@@ -110,19 +110,32 @@ def draw_sheet(
     for name, picture in pictures.items():
         if picture.shape != (*angle_rad.shape, 3):
             raise ShapeError(f"`{name}_rgb` must have shape {(*angle_rad.shape, 3)} like the map; got {picture.shape}.")
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
-    axes = figure.subplots(1, 4)
-    for place, (name, picture) in zip(axes, pictures.items(), strict=False):
-        place.imshow(np.clip(np.nan_to_num(picture), 0.0, 1.0))
-        place.set_title(name)
-    axes[3].imshow(colour_map(angle_rad, low=0.0, high=largest_rad, name=_MAP))
-    axes[3].set_title("spectral angle")
+    pictures["spectral angle"] = colour_map(angle_rad, low=0.0, high=largest_rad, name=_MAP) / 255.0
+    # One strip in one pair of axes: four of them, laid out for every sheet, take four times as long.
+    figure = Figure(figsize=(13, 3.6))
+    axes = figure.add_axes((0.01, 0.02, 0.91, 0.82))
+    axes.imshow(_join(list(pictures.values())))
+    axes.set_axis_off()
+    step = angle_rad.shape[1] + _gap(angle_rad.shape[1])
+    for place, name in enumerate(pictures):
+        middle = place * step + angle_rad.shape[1] / 2
+        axes.annotate(name, (middle, 0), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=12)
     scale = ScalarMappable(Normalize(0.0, largest_rad), _MAP)
-    figure.colorbar(scale, ax=axes[3], label="rad", extend="max")
-    for place in axes:
-        place.set_axis_off()
+    figure.colorbar(scale, cax=figure.add_axes((0.935, 0.06, 0.012, 0.74)), label="rad", extend="max")
     figure.suptitle(title)
     return figure
+
+
+def _join(pictures: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """Return pictures (H, W, 3) side by side, white between them; values outside [0, 1] are clipped."""
+    height, width, _ = pictures[0].shape
+    white = np.ones((height, _gap(width), 3), dtype=np.float32)
+    parts = [part for picture in pictures for part in (white, np.clip(np.nan_to_num(picture), 0.0, 1.0))]
+    return np.concatenate(parts[1:], axis=1, dtype=np.float32)
+
+
+def _gap(width: int) -> int:
+    return max(1, width // 24)
 
 
 def _draw_spread(

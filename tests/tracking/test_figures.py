@@ -68,6 +68,14 @@ def test_sheet_may_be_saved_only_as_a_picture(tmp_path):
 
 
 def test_sheet_shows_four_pictures_of_one_size():
-    assert [bool(axes.images) for axes in _sheet().axes[:4]] == [True] * 4
+    picture = np.full((H, W, 3), 0.25)
+    strip = _sheet(reconstructed_rgb=picture, measured_rgb=4 * picture).axes[0]
+    names = ["input", "measured", "reconstructed", "spectral angle"]
+    assert [text.get_text() for text in strip.texts] == names
+    shown, step = strip.images[0].get_array(), W + 1
+    assert shown.shape == (H, 4 * W + 3, 3)
+    assert (shown[:, W::step] == 1.0).all()  # white between them
+    assert (shown[:, step : step + W] == 1.0).all()  # clipped
+    assert (shown[:, 2 * step : 2 * step + W] == 0.25).all()
     with pytest.raises(ShapeError, match="`measured_rgb` must have shape"):
         _sheet(measured_rgb=np.zeros((W, H, 3)))
