@@ -165,6 +165,7 @@ def _export(network: nn.Module, *, run_id: str, pair: Pair) -> str:
         input_example=_random_frames(_EXAMPLE_SHAPE, pair.in_channels),
         pip_requirements=[f"torch=={torch.__version__.split('+')[0]}"],
         serialization_format="pt2",
+        validate_serving_input=False,  # MLflow would load the file once more to try it; `_require_equal` does
     )
     _require_equal(stored.model_uri, exported, _random_frames(_PROBE_SHAPE, pair.in_channels))
     return str(stored.model_uri)
