@@ -96,7 +96,7 @@ def _paint_head(person: Person, pose: Pose, place: Points) -> tuple[Floats, Floa
     if person.hair.style != "bald":
         rough = 0.035 * strands + (0.04 * person.fields["curls"](place) if person.hair.style == "curly" else 0)
         layers.lay(HAIR, smoothstep(-0.035, 0.045, hairline(person, place) + rough))
-    return layers.shares, open_to_light, wetness
+    return layers.shares, np.maximum(open_to_light, 0.02), wetness
 
 
 class _Layers:
