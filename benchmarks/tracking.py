@@ -21,7 +21,8 @@ from torch import nn
 from hyperskin.pairs import find_pair
 from hyperskin.tracking.compare import make_tables, read_rows, to_markdown
 from hyperskin.tracking.registry import promote, register
-from hyperskin.tracking.runs import Provenance, RunLog, prepare_store
+from hyperskin.tracking.runs import Provenance, RunLog
+from hyperskin.tracking.store import prepare_store
 
 EPOCHS = 30
 NUMBERS = {f"val_{metric}/{region}": 0.1 for metric in ("sam", "ssim", "rmse", "psnr") for region in ("masked", "full")}

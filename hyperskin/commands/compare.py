@@ -18,7 +18,7 @@ def compare(*, output: Path = Path("reports")) -> None:
         output: Folder that gets comparison.md, comparison.csv and comparison.tex.
     """
     from hyperskin.tracking.compare import write_comparison
-    from hyperskin.tracking.runs import prepare_store
+    from hyperskin.tracking.store import prepare_store
 
     sys.stdout.write(write_comparison(prepare_store(repository_root()), output))
     _log.info("written to %s", output / "comparison.{md,csv,tex}")

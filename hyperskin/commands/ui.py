@@ -30,7 +30,7 @@ def ui(*, port: int = 5000) -> None:
         port: Port on this machine.
     """
     from hyperskin.tracking.compare import scored_pairs
-    from hyperskin.tracking.runs import experiment_id, prepare_store
+    from hyperskin.tracking.store import experiment_id, prepare_store
     from hyperskin.tracking.views import page_links
 
     root = repository_root()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hyperskin.data.manifest import Manifest
 from hyperskin.params import Params
-from hyperskin.tracking.runs import prepare_store
+from hyperskin.tracking.store import prepare_store
 
 _log = logging.getLogger(__name__)
 

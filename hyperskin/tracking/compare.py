@@ -14,10 +14,10 @@ from typing import Any
 from mlflow import MlflowClient
 
 from hyperskin.atomic import write_text
-from hyperskin.models.baselines import NAMES
 from hyperskin.models.regression import KINDS
 from hyperskin.pairs import PAIRS
-from hyperskin.tracking.runs import experiment_id, is_floor
+from hyperskin.tracking.runs import is_floor
+from hyperskin.tracking.store import experiment_id
 
 _PAGE = 1000
 _DIGITS = 4
@@ -261,8 +261,8 @@ def _cell(row: Row, column: Column, between: str) -> str:
 
 
 def _place(model: str) -> int:
-    """Return where a model stands: the regressions from simple to rich, then the networks, then unknown ones."""
-    order = [*(f"regression_{kind}" for kind in KINDS), *NAMES]
+    """Return where a model stands: the regressions from simple to rich, then the networks."""
+    order = [f"regression_{kind}" for kind in KINDS]
     return order.index(model) if model in order else len(order)
 
 

@@ -25,7 +25,7 @@ from torch import nn
 
 from hyperskin.errors import DataError, VersionError
 from hyperskin.pairs import Pair
-from hyperskin.tracking.runs import experiment_id
+from hyperskin.tracking.store import experiment_id
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"

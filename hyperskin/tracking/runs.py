@@ -1,4 +1,4 @@
-"""The MLflow store and one run in it: what was trained, on which data, how well."""
+"""One run in the MLflow store: what was trained, on which data, how well."""
 
 from __future__ import annotations
 
@@ -14,30 +14,24 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import mlflow
 import numpy.typing as npt
-import torch
-from filelock import FileLock
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from hyperskin.atomic import atomic_path
-from hyperskin.environment import tracking_uri
-from hyperskin.errors import ConsentError, DataError, MissingFileError, VersionError
+from hyperskin.errors import ConsentError, DataError, VersionError
 from hyperskin.pictures import save_figure, save_picture
-from hyperskin.tracking.views import shared_views
+from hyperskin.tracking.store import experiment_id, find_runs
 
-EXPERIMENT = "hyperskin"
-STORE = Path("mlruns") / "mlflow.db"
-ARTIFACTS = Path("mlruns") / "artifacts"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-_SQLITE = "sqlite:///"
 _FLOOR = "regression_"
 _TEXT_SUFFIXES = frozenset({".json", ".csv", ".txt", ".md", ".yaml", ".tex", ".diff"})
 _LARGEST_BATCH = 100  # MLflow takes 1000 numbers in a request, but only 100 tags
@@ -64,48 +58,9 @@ class Provenance:
     code: str
 
 
-def prepare_store(root: Path) -> str:
-    """Create the MLflow database below `root` unless it is there, and return its address.
-
-    Several processes may call this at once. Where `MLFLOW_TRACKING_URI` names another store, that one is used
-    and nothing is created here but its experiment.
-    """
-    uri = _resolve_sqlite(tracking_uri(root), root)
-    (root / "mlruns").mkdir(parents=True, exist_ok=True, mode=0o700)
-    with FileLock(root / "mlruns" / ".mlflow.lock"):
-        if uri != f"{_SQLITE}{(root / STORE).resolve()}":
-            _require_experiment(uri, None if uri.startswith("http") else root / ARTIFACTS)
-            return uri
-        if not (root / STORE).exists():
-            with atomic_path(root / STORE) as temporary:
-                _require_experiment(f"{_SQLITE}{temporary.resolve()}", root / ARTIFACTS)
-        _link_default_name(root)
-    return uri
-
-
-def find_finished(uri: str, unit_key: str) -> str | None:
-    """Return the id of the newest finished run with this unit key."""
-    runs = _find_runs(uri, f"tags.unit_key = '{unit_key}' and attributes.status = 'FINISHED'")
-    return runs[0].info.run_id if runs else None
-
-
 def is_floor(model: str) -> bool:
     """Tell whether a model is a regression, which every network must beat."""
     return model.startswith(_FLOOR)
-
-
-def experiment_id(uri: str) -> str:
-    """Return the id of our experiment in the store at `uri`.
-
-    Raises:
-        MissingFileError: The store holds none yet.
-    """
-    experiment = MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        raise MissingFileError(
-            f"The MLflow store must hold the experiment {EXPERIMENT!r}; {uri} holds none: run `hyperskin prepare`."
-        )
-    return str(experiment.experiment_id)
 
 
 class RunLog:
@@ -163,7 +118,7 @@ class RunLog:
 
     def __enter__(self) -> Self:
         """Start the run, or take up the unfinished one of the same unit key."""
-        unfinished = _find_runs(
+        unfinished = find_runs(
             self._uri, f"tags.unit_key = '{self.provenance.unit_key}' and attributes.status != 'FINISHED'"
         )
         if unfinished:
@@ -299,43 +254,6 @@ def require_text(path: Path) -> None:
         raise DataError(f"Only text may be logged as a file; {path.name!r} holds other bytes than its name says.")
 
 
-def _resolve_sqlite(uri: str, root: Path) -> str:
-    """Return a SQLite address with its path made absolute from `root`; others as they are."""
-    return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).resolve()}" if uri.startswith(_SQLITE) else uri
-
-
-def _require_experiment(uri: str, artifacts: Path | None) -> None:
-    """Create our experiment unless it is there; a server chooses the place of its artefacts itself."""
-    client = MlflowClient(uri)
-    if client.get_experiment_by_name(EXPERIMENT) is None:
-        location = None if artifacts is None else artifacts.resolve().as_uri()
-        client.create_experiment(EXPERIMENT, artifact_location=location, tags=_experiment_tags())
-
-
-def _experiment_tags() -> dict[str, str]:
-    """Let the pages open on model training, and with our views."""
-    note = "Faces' spectra from RGB. `masked`: the subject's pixels only; `full`: with the background."
-    return {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": note, **shared_views()}
-
-
-def _link_default_name(root: Path) -> None:
-    """Let a bare `mlflow ui` in `root` find the database under the name it looks for."""
-    link = root / STORE.name
-    if link.exists():
-        return
-    try:
-        link.unlink(missing_ok=True)  # a dangling link
-        link.symlink_to(STORE)
-    except OSError as error:
-        _log.warning("%s could not be linked to %s (%s); use `hyperskin ui`", link, STORE, error)
-
-
-def _find_runs(uri: str, condition: str) -> list[Any]:
-    """Return the runs that meet a condition, newest first."""
-    newest_first = ["attributes.start_time DESC"]
-    return list(MlflowClient(uri).search_runs([experiment_id(uri)], condition, order_by=newest_first))
-
-
 def _to_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -343,7 +261,7 @@ def _to_text(value: object) -> str:
 def _environment_facts() -> dict[str, str]:
     return {
         "environment.python": platform.python_version(),
-        "environment.torch": str(torch.__version__),
+        "environment.torch": version("torch"),
         "environment.mlflow": mlflow.__version__,
         "environment.cpu_count": str(os.cpu_count()),
     }

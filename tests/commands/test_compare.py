@@ -1,7 +1,7 @@
 import pytest
 
 from hyperskin.commands import compare as command
-from hyperskin.tracking import compare, runs
+from hyperskin.tracking import compare, store
 
 
 @pytest.fixture
@@ -9,7 +9,7 @@ def repository(tmp_path, monkeypatch):
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "prepare_store", lambda root: f"store of {root.name}")
+    monkeypatch.setattr(store, "prepare_store", lambda root: f"store of {root.name}")
     monkeypatch.setattr(compare, "read_rows", lambda uri: [])
     return tmp_path
 

@@ -12,7 +12,7 @@ import pytest
 
 from hyperskin.commands.ui import require_free_port, ui
 from hyperskin.errors import ServiceError
-from hyperskin.tracking import compare, runs
+from hyperskin.tracking import compare, store
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def repository(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_store(monkeypatch):
-    monkeypatch.setattr(runs, "experiment_id", lambda uri: "7")
+    monkeypatch.setattr(store, "experiment_id", lambda uri: "7")
     monkeypatch.setattr(compare, "scored_pairs", lambda uri: ["rgb_vis"])
 
 
@@ -47,7 +47,7 @@ def test_port_in_use_is_named_and_another_offered():
 
 
 def test_server_of_others_is_not_started_again(repository, monkeypatch, no_store, capsys):
-    monkeypatch.setattr(runs, "prepare_store", lambda root: "http://tracking:5055/")
+    monkeypatch.setattr(store, "prepare_store", lambda root: "http://tracking:5055/")
     ui(port=1)
     printed = capsys.readouterr().out
     assert "http://tracking:5055/#/experiments/7/runs?workflowType=machine_learning" in printed
@@ -55,7 +55,7 @@ def test_server_of_others_is_not_started_again(repository, monkeypatch, no_store
 
 
 def test_nothing_starts_on_a_port_in_use(repository, monkeypatch, no_store):
-    monkeypatch.setattr(runs, "prepare_store", lambda root: "sqlite:///nowhere.db")
+    monkeypatch.setattr(store, "prepare_store", lambda root: "sqlite:///nowhere.db")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         with pytest.raises(ServiceError, match="another program holds it"):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from hyperskin.tracking.runs import ARTIFACTS, STORE, Provenance, RunLog, prepare_store
+from hyperskin.tracking.runs import Provenance, RunLog
+from hyperskin.tracking.store import ARTIFACTS, STORE, prepare_store
 
 PROVENANCE = Provenance(
     unit_key="unit-1", manifest="manifest-aaaa", split="split", evaluation="test-set-a", code="code"

@@ -1,10 +1,6 @@
 import dataclasses
 import json
 import math
-import sqlite3
-import subprocess
-import sys
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
-from hyperskin.errors import ConsentError, DataError, MissingFileError, VersionError
-from hyperskin.tracking.runs import (
-    EXPERIMENT,
-    STORE,
-    experiment_id,
-    find_finished,
-    prepare_store,
-    require_text,
-)
+from hyperskin.errors import ConsentError, DataError, VersionError
+from hyperskin.tracking.runs import require_text
+from hyperskin.tracking.store import find_finished
 
 FACE = np.zeros((24, 32, 3), np.uint8)
 
@@ -46,58 +36,6 @@ def _cut_short(run, metrics=None):
 
 def _with_key(start, provenance, key, **fields):
     return start(provenance=dataclasses.replace(provenance, unit_key=key), **fields)
-
-
-# the store
-
-
-def test_store_is_made_once_and_linked_to_the_name_a_bare_mlflow_ui_opens(root, uri):
-    before = (root / STORE).stat().st_mtime_ns
-    assert prepare_store(root) == uri == f"sqlite:///{root / STORE}"
-    assert (root / STORE).stat().st_mtime_ns == before
-    assert (root / "mlflow.db").resolve() == root / STORE
-
-
-def test_experiment_keeps_its_artefacts_below_the_root_and_opens_on_model_training(root, uri):
-    experiment = MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
-    assert experiment.artifact_location == (root / "mlruns" / "artifacts").as_uri()
-    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
-
-
-def test_server_named_by_the_environment_is_used_and_nothing_local_is_made(root, tmp_path, monkeypatch):
-    other = f"sqlite:///{root / STORE}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
-    elsewhere = tmp_path / "elsewhere"
-    assert prepare_store(elsewhere) == other
-    assert not (elsewhere / STORE).exists()
-    assert not (elsewhere / "mlflow.db").exists()
-
-
-def test_relative_address_in_the_environment_is_the_local_store(root, uri, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{STORE}")
-    assert prepare_store(root) == uri
-
-
-def test_file_that_has_the_default_name_already_is_left_alone(root):
-    (root / "mlflow.db").write_text("mine")
-    prepare_store(root)
-    assert (root / "mlflow.db").read_text() == "mine"
-
-
-@pytest.mark.slow
-def test_many_processes_may_prepare_one_fresh_store(tmp_path):
-    code = "import sys, pathlib; from hyperskin.tracking.runs import prepare_store; prepare_store(pathlib.Path('.'))"
-    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(3)]
-    assert [process.wait() for process in processes] == [0, 0, 0]
-    with closing(sqlite3.connect(tmp_path / STORE)) as database:
-        assert database.execute("select count(*) from experiments where name = 'hyperskin'").fetchone() == (1,)
-
-
-def test_store_without_our_experiment_is_named(root, uri):
-    client = MlflowClient(uri)
-    client.rename_experiment(experiment_id(uri), "other")
-    with pytest.raises(MissingFileError, match="hyperskin prepare"):
-        experiment_id(uri)
 
 
 # one run
@@ -169,7 +107,7 @@ def test_scores_that_mlflow_does_not_take_leave_the_run_unfinished(uri, start, p
     with pytest.raises(ConnectionError), start() as log:  # noqa: PT012 - MLflow leaves after the start
         monkeypatch.setattr(MlflowClient, "log_batch", refuse)
         log.log_summary({"sam/full": 0.1})
-    assert find_finished(uri, provenance.unit_key) is None
+    assert find_finished(uri, [provenance.unit_key]) == {}
 
 
 def test_scores_stand_in_the_description(uri, finish, scores):
@@ -221,13 +159,7 @@ def test_run_that_is_cut_short_says_so_and_is_not_finished(uri, start, provenanc
     run = _read(uri, log.run_id)
     assert run.info.status == status
     assert run.data.tags["ended_by"] == type(error).__name__
-    assert find_finished(uri, provenance.unit_key) is None
-
-
-def test_finished_unit_is_found_by_its_key_alone(uri, finish, provenance):
-    run_id = finish()
-    assert find_finished(uri, provenance.unit_key) == run_id
-    assert find_finished(uri, "another") is None
+    assert find_finished(uri, [provenance.unit_key]) == {}
 
 
 def test_unfinished_unit_is_taken_up_in_the_same_run(uri, start):
