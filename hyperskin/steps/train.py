@@ -1,45 +1,30 @@
-"""One unit from the manifest to the registry: train, evaluate on whole frames, log, register, promote."""
+"""`hyperskin train`: which of the models asked for are not finished, each trained by one process at a time."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
-from torch import nn
-from tqdm import tqdm
 
 from hyperskin.data.manifest import Manifest
 from hyperskin.data.split import SPLITS
 from hyperskin.errors import ServiceError
-from hyperskin.metrics.summary import METRICS_VERSION
 from hyperskin.params import Params
-from hyperskin.steps.consent import publishable_subjects
-from hyperskin.steps.evaluate import Evaluation, evaluate
-from hyperskin.steps.fit import Fitted, fit_network, fit_regression
-from hyperskin.steps.sheets import sheet_logger
 from hyperskin.steps.unit import Unit
-from hyperskin.tracking.figures import draw_bands, draw_spectra
-from hyperskin.tracking.registry import promote, register
-from hyperskin.tracking.runs import Provenance, RunLog, find_finished, prepare_store
-from hyperskin.training.device import describe_device, find_device, set_threads
-from hyperskin.training.recipe import Epoch
+from hyperskin.tracking.store import find_finished, prepare_store
 
 _log = logging.getLogger(__name__)
 
-CHECKPOINTS = Path("mlruns/checkpoints")
-METRICS = {"version": METRICS_VERSION}
 
-
-def train(*, model: str, pair: str, params_file: Path = Path("params.yaml"), data: Path = Path("data")) -> None:
-    """Train one model on one pair, score it on the test captures, log it to MLflow and register it.
+def train(*, model: list[str], pair: str, params_file: Path = Path("params.yaml"), data: Path = Path("data")) -> None:
+    """Train a model on one pair, score it on the test captures, log it to MLflow and register it.
 
     A unit that is finished (same model, pair, parameters, data and code) is skipped. Regressions are fitted in closed
-    form and logged as the floor; only networks are registered.
+    form and logged as the floor; only networks are registered. Several models are trained one after the other:
+    a regression takes less time than the start of a process.
 
     Args:
         model: hscnn_plus, hrnet, mst_plus_plus, or regression_mean, _linear, _polynomial, _root_polynomial.
@@ -49,133 +34,38 @@ def train(*, model: str, pair: str, params_file: Path = Path("params.yaml"), dat
     """
     params = Params.read(params_file)
     manifest = Manifest.read(data / "manifest.json")
-    unit = Unit.of(model, pair, params, manifest)
+    units = [Unit.of(name, pair, params, manifest) for name in model]
     for split in SPLITS:  # told now, not after hours of training
-        manifest.pair_files(split, unit.pair)
+        manifest.pair_files(split, units[0].pair)
     store = prepare_store(Path.cwd())
-    with _claimed(unit):
-        finished = find_finished(store, unit.key)
-        if finished is not None:
-            _log.info("%s on %s: finished already, skipped (run %s)", model, pair, finished)
-            return
-        manifest.check_files()
-        _train_unit(unit, manifest, params, store, params_file)
+    unfinished = [unit for unit in units if not _is_finished(unit, store)]
+    if not unfinished:
+        return
+    manifest.check_files()
+    from hyperskin.steps.train_unit import train_unit  # torch and MLflow take seconds to load
+
+    for unit in unfinished:
+        with _claimed(unit):
+            if not _is_finished(unit, store):  # another process may have been at it until now
+                train_unit(unit, manifest, params, store=store, params_file=params_file)
 
 
-def _train_unit(unit: Unit, manifest: Manifest, params: Params, store: str, params_file: Path) -> None:
-    device = find_device()
-    if device.type == "cpu":
-        set_threads(params.execution.threads)
-    with RunLog(
-        store,
-        model=unit.model,
-        pair=unit.pair.name,
-        params=unit.recipe,
-        provenance=_provenance(unit, manifest),
-        data_name=manifest.source,
-        size=unit.size,
-        device=describe_device(device)["device"],
-    ) as run:
-        run.log_file(params_file)
-        started = time.monotonic()
-        fitted = _fit(unit, manifest, device, run)
-        fitted_s = time.monotonic() - started
-        evaluation = evaluate(
-            fitted.reconstruct,
-            manifest.pair_files("test", unit.pair),
-            unit.pair,
-            camera=unit.recipe["camera"],
-            progress=lambda files: tqdm(files, desc="evaluate", unit="capture", disable=None, leave=False),
-            on_frame=sheet_logger(run, unit.pair, _publishable(manifest, params)),
-        )
-        _log_evaluation(run, unit, evaluation)
-        cost = {"cost/parameters": float(fitted.parameter_count), "cost/training_s": fitted_s}
-        run.log_summary({**evaluation.summary.metrics, **fitted.metrics, **cost})
-        _tell_scores(unit, evaluation, fitted_s)
-        if fitted.network is not None:
-            _register(unit, manifest, fitted.network, fitted.parameter_count, store, run.run_id)
-
-
-def _publishable(manifest: Manifest, params: Params) -> Collection[str]:
-    subjects = {entry.id.subject for entry in manifest.captures.values()}
-    return publishable_subjects(manifest.source, subjects, params.privacy.publishable_subjects)
-
-
-def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog) -> Fitted:
-    if unit.regression_kind is not None:
-        return fit_regression(unit, manifest)
-
-    def tell_epoch(epoch: Epoch) -> None:
-        ours_first = dict(sorted(epoch.metrics.items(), key=lambda item: not item[0].startswith("val_")))
-        run.log_epoch({**ours_first, "train/crops_per_s": epoch.crops_per_second}, epoch.number)
-
-    checkpoint = CHECKPOINTS / unit.key / "last.pt"
-    return fit_network(unit, manifest, device=device, checkpoint=checkpoint, on_epoch=tell_epoch)
-
-
-def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
-    """Send the tables, the per-band plot and one spectra panel per test subject."""
-    wavelength_nm = unit.pair.target.wavelength_nm
-    summary = evaluation.summary
-    bands = summary.per_band(wavelength_nm)
-    run.log_tables(
-        {
-            "per_image": summary.per_image,
-            "per_band": bands,
-            "per_subject": summary.per_subject,
-            "per_expression": summary.per_expression,
-            "per_direction": summary.per_direction,
-        }
-    )
-    run.log_figure(draw_bands(bands, title=run.name), "per_band")
-    for spectra in evaluation.spectra:
-        run.log_figure(draw_spectra(spectra, wavelength_nm, title=run.name), f"spectra_{spectra.subject}")
-    if evaluation.degenerate and unit.regression_kind != "mean":
-        _log.warning("%s on %s: a frame got one constant spectrum: nothing was learned", unit.model, unit.pair.name)
-
-
-def _register(
-    unit: Unit, manifest: Manifest, network: nn.Module, parameter_count: int, store: str, run_id: str
-) -> None:
-    version = register(
-        store,
-        network,
-        run_id=run_id,
-        pair=unit.pair,
-        manifest=manifest.digest,
-        parameter_count=parameter_count,
-        size_multiple=int(network.size_multiple),  # type: ignore[arg-type]  # torch types attributes as tensors
-    )
-    promotion = promote(store, unit.pair.registered_name, version)
-    _log.info("%s version %s registered; %s", unit.pair.registered_name, version, promotion.reason)
-
-
-def _tell_scores(unit: Unit, evaluation: Evaluation, fitted_s: float) -> None:
-    shown = [key for key in ("sam/masked", "ssim/masked", "sam/full", "ssim/full") if key in evaluation.summary.metrics]
-    scores = ", ".join(f"{key} {evaluation.summary.metrics[key]:.4f}" for key in shown)
-    _log.info("%s on %s: %s (%.0f s)", unit.model, unit.pair.name, scores, fitted_s)
-
-
-def _provenance(unit: Unit, manifest: Manifest) -> Provenance:
-    return Provenance(
-        unit_key=unit.key,
-        manifest=manifest.digest,
-        split=manifest.split_digest(),
-        evaluation=manifest.evaluation_fingerprint(unit.pair, metrics=METRICS),
-        code=unit.code,
-    )
+def _is_finished(unit: Unit, store: str) -> bool:
+    run_id = find_finished(store, [unit.key]).get(unit.key)
+    if run_id is not None:
+        _log.info("%s on %s: finished already, skipped (run %s)", unit.model, unit.pair.name, run_id)
+    return run_id is not None
 
 
 @contextmanager
 def _claimed(unit: Unit) -> Iterator[None]:
     """Hold the unit against a second process; the lock dies with its holder."""
-    folder = CHECKPOINTS / unit.key
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unit.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(unit.folder / ".lock", timeout=0):
             yield
     except Timeout:
         raise ServiceError(
             f"{unit.model} on {unit.pair.name} must be trained by one process at a time; another one holds "
-            f"{folder / '.lock'}: wait for it."
+            f"{unit.folder / '.lock'}: wait for it."
         ) from None

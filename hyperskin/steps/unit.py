@@ -10,12 +10,15 @@ import hyperskin
 from hyperskin.data.manifest import Manifest
 from hyperskin.errors import UnknownNameError
 from hyperskin.pairs import Pair, find_pair
-from hyperskin.params import Params, section_values
+from hyperskin.params import FILE_NAME, Params, section_values
 from hyperskin.steps.captures import code_version, make_key
+from hyperskin.tracking.store import find_finished, store_address
+
+CHECKPOINTS = Path("mlruns/checkpoints")
 
 _PACKAGE = Path(hyperskin.__file__).parent
 _CODE_FOLDERS = ("models", "training", "data", "metrics")
-_CODE_FILES = ("bands.py", "cube.py", "pairs.py", "steps/train.py", "steps/evaluate.py", "steps/fit.py")
+_CODE_FILES = ("bands.py", "cube.py", "pairs.py", "steps/train_unit.py", "steps/evaluate.py", "steps/fit.py")
 _NO_INFLUENCE = ("pairs", "models", "slots")
 
 
@@ -49,6 +52,11 @@ class Unit:
         """How big the network is, such as "blocks 8", for people."""
         return ", ".join(f"{name} {value}" for name, value in self.config.items())
 
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoint lies while it is trained."""
+        return CHECKPOINTS / self.key
+
     @classmethod
     def of(cls, model: str, pair_name: str, params: Params, manifest: Manifest) -> Unit:
         """Return the unit that params describe for this model and pair.
@@ -61,6 +69,23 @@ class Unit:
         code = training_code_version()
         key = make_key(model, pair.name, config, recipe, manifest.digest, code)
         return cls(model, pair, config, recipe, key, code)
+
+
+def open_units(root: Path) -> list[tuple[str, str]]:
+    """Return model and pair of every unit of params.yaml that no finished run answers for: what is left to train.
+
+    It loads neither torch nor MLflow, so that a second call of whoever trains everything is over at once. Without a
+    manifest nothing is finished.
+    """
+    params = Params.read(root / FILE_NAME)
+    names = [(model, pair) for model in model_names(params) for pair in params.train.pairs]
+    path = root / "data" / "manifest.json"
+    if not path.exists():
+        return names
+    manifest = Manifest.read(path)
+    units = {name: Unit.of(*name, params, manifest) for name in names}
+    finished = find_finished(store_address(root), [unit.key for unit in units.values()])
+    return [name for name, unit in units.items() if unit.key not in finished]
 
 
 def training_code_version() -> str:

@@ -100,7 +100,7 @@ def test_a_slip_ends_in_one_sentence(prepared: Project, monkeypatch: pytest.Monk
         assert old in whole
         Path("params.yaml").write_text(whole.replace(old, new, 1))
         with pytest.raises(HyperSkinError, match=message):
-            train(model=model, pair=pair)
+            train(model=[model], pair=pair)
 
 
 def test_a_split_without_validation_is_told_before_training(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,4 +108,4 @@ def test_a_split_without_validation_is_told_before_training(prepared: Project, m
     prepared.repro()
     monkeypatch.chdir(prepared.root)
     with pytest.raises(HyperSkinError, match=r"`split\.valid`"):
-        train(model="hscnn_plus", pair="rgb_vis")
+        train(model=["hscnn_plus"], pair="rgb_vis")

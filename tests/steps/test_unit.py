@@ -1,5 +1,9 @@
 """A unit's key changes with what decides its result, and with nothing else."""
 
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +11,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from hyperskin.commands.init import shipped_params
-from hyperskin.data.manifest import Manifest
+from hyperskin.data.manifest import Manifest, write_manifest
 from hyperskin.errors import UnknownNameError
-from hyperskin.params import Params
-from hyperskin.steps.unit import Unit, model_names
+from hyperskin.params import FILE_NAME, Params
+from hyperskin.steps.unit import Unit, model_names, open_units
 
 
 def _params(**train: Any) -> Params:
@@ -76,3 +80,56 @@ def test_the_regressions_come_first() -> None:
 def test_an_unknown_model_lists_the_known() -> None:
     with pytest.raises(UnknownNameError, match=r"`model` must be one of regression_mean, .*got 'unet'"):
         Unit.of("unet", "rgb_vis", _params(), _manifest())
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with parameters and a manifest, and tables as MLflow has them, without a run."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / FILE_NAME).write_text(shipped_params())
+    write_manifest(tmp_path / "data" / "manifest.json", source="cave", settings={}, captures=[])
+    (tmp_path / "mlruns").mkdir()
+    with closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as database:
+        database.executescript(
+            "create table experiments (experiment_id, name); insert into experiments values (1, 'hyperskin');"
+            "create table runs (run_uuid, experiment_id, status, lifecycle_stage, start_time);"
+            "create table tags (run_uuid, key, value);"
+        )
+    return tmp_path
+
+
+def _finish(root: Path, model: str, pair: str) -> None:
+    params = Params.read(root / FILE_NAME)
+    key = Unit.of(model, pair, params, Manifest.read(root / "data" / "manifest.json")).key
+    with closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as database:
+        database.execute("insert into runs values (?, 1, 'FINISHED', 'active', 0)", [key])
+        database.execute("insert into tags values (?, 'unit_key', ?)", [key, key])
+        database.commit()
+
+
+def test_what_is_not_finished_is_open(repository: Path) -> None:
+    params = Params.read(repository / FILE_NAME)
+    everything = [(model, pair) for model in model_names(params) for pair in params.train.pairs]
+    assert open_units(repository) == everything
+    _finish(repository, *everything[1])
+    assert open_units(repository) == everything[:1] + everything[2:]
+
+
+def test_without_a_manifest_everything_is_open(repository: Path) -> None:
+    _finish(repository, "hrnet", "rgb_vis")
+    assert ("hrnet", "rgb_vis") not in open_units(repository)
+    (repository / "data" / "manifest.json").unlink()
+    assert ("hrnet", "rgb_vis") in open_units(repository)
+
+
+def test_whoever_asks_what_is_open_loads_neither_torch_nor_mlflow(repository: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from hyperskin.steps.unit import open_units; open_units(Path('.'));"
+        "import hyperskin.steps.train, hyperskin.steps.prepare;"
+        "print(sorted({'mlflow', 'torch', 'matplotlib', 'prefect'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parent.parent.parent
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, env={"PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert said.stdout == "[]\n", said.stderr
