@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verb = tokens[0] if tokens else None
     _refuse_unknown_verb(verb)
     apply_closed_settings(Path.cwd())
+    atexit.register(gc.freeze)  # else the end of a process looks for garbage in all of torch and MLflow, for a second
     _set_up_logging()
     try:
         make_app(verb)(tokens, exit_on_error=False)
