@@ -1,4 +1,4 @@
-"""Flow `train-all`: every model on every pair, each in a process of its own; not how one is trained."""
+"""Flow `train-all`: every model on every pair, networks each in a process of their own; not how one is trained."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ from hyperskin.environment import apply_closed_settings, child_environment, repo
 from hyperskin.errors import HyperSkinError, ServiceError, UnknownNameError
 from hyperskin.params import FILE_NAME, Params
 from hyperskin.processes import Children
-from hyperskin.steps.unit import model_names
+from hyperskin.steps.unit import is_regression, model_names, open_units
 
 
 class Future(Protocol):
@@ -35,8 +36,25 @@ class Future(Protocol):
 
 
 Unit = tuple[str, str]  # model and pair
-Submit = Callable[[Unit], Future]
-Place = Callable[[Callable[[str, str], None], int], contextlib.AbstractContextManager[Submit]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process trains: a network, or all regressions of a pair, which take less time than its start."""
+
+    models: tuple[str, ...]
+    pair: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.models)} on {self.pair}"
+
+    def words(self) -> list[str]:
+        """Return the arguments of `hyperskin`."""
+        return ["train", *(word for model in self.models for word in ("--model", model)), "--pair", self.pair]
+
+
+Submit = Callable[[Job], Future]
+Place = Callable[[Callable[[Job], None], int], contextlib.AbstractContextManager[Submit]]
 
 
 @flow(name="train-all", persist_result=False)
@@ -58,19 +76,19 @@ def hyperskin_command(*words: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def as_threads(train: Callable[[str, str], None], count: int) -> Iterator[Submit]:
-    """Start units in plain threads, `count` at a time."""
+def as_threads(train: Callable[[Job], None], count: int) -> Iterator[Submit]:
+    """Start jobs in plain threads, `count` at a time."""
     with ThreadPoolExecutor(count) as pool:
-        yield lambda unit: pool.submit(train, *unit)
+        yield lambda job: pool.submit(train, job)
 
 
 @contextlib.contextmanager
-def as_tasks(train: Callable[[str, str], None], count: int) -> Iterator[Submit]:
-    """Start units as Prefect tasks in threads of the flow's process, `count` at a time."""
-    unit_task = task(name="train", task_run_name="train {model} on {pair}", cache_policy=NO_CACHE)(train)
+def as_tasks(train: Callable[[Job], None], count: int) -> Iterator[Submit]:
+    """Start jobs as Prefect tasks in threads of the flow's process, `count` at a time."""
+    job_task = task(name="train", task_run_name="train {job}", cache_policy=NO_CACHE)(train)
     pool: ThreadPoolTaskRunner[None] = ThreadPoolTaskRunner(max_workers=count)
     with pool as runner:
-        yield lambda unit: runner.submit(unit_task, {"model": unit[0], "pair": unit[1]})
+        yield lambda job: runner.submit(job_task, {"job": job})
 
 
 def train_all_units(
@@ -89,7 +107,7 @@ def train_all_units(
         models: Only these models; all where empty.
         pairs: Only these pairs; all where empty.
         command: Makes a process's command of the words of a `hyperskin` call.
-        place: Where units are started.
+        place: Where jobs are started.
         publish: Takes the lines of the comparison.
 
     Returns:
@@ -101,20 +119,21 @@ def train_all_units(
     """
     params = Params.read(root / FILE_NAME)
     units = choose_units(params, models, pairs)
+    jobs = group_units(units)
     slots = find_slots(params.train.slots)
     free = Slots(slots)
     children = Children(root, child_environment(root))
 
-    def train(model: str, pair: str) -> None:
+    def train(job: Job) -> None:
         with free.taken() as slot:
-            children.run(command("train", "--model", model, "--pair", pair), more=slot, on_line=_say)
+            children.run(command(*job.words()), more=slot, on_line=_say)
 
     children.run(command("prepare"), on_line=_say)
     _log().info("%d trainings, %d at a time", len(units), len(slots))
     with place(train, len(slots)) as submit, children.stopped_on_error():
-        failures = _gather({unit: submit(unit) for unit in units})
+        failures = _gather({job: submit(job) for job in jobs})
     comparison: list[str] = []
-    if len(failures) < len(units):
+    if len(failures) < len(jobs):
         try:
             comparison = children.run(command("compare"), on_line=_say)
             publish(comparison)
@@ -136,6 +155,14 @@ def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[s
     return [(model, pair) for model in chosen_models for pair in chosen_pairs]
 
 
+def group_units(units: Sequence[Unit]) -> list[Job]:
+    """Return what each process is to train, in the order of units."""
+    together: dict[Unit, list[str]] = {}
+    for model, pair in units:
+        together.setdefault(("regressions" if is_regression(model) else model, pair), []).append(model)
+    return [Job(tuple(models), pair) for (_, pair), models in together.items()]
+
+
 def _choose(what: str, wanted: Sequence[str] | None, known: Sequence[str]) -> list[str]:
     for name in wanted or ():
         if name not in known:
@@ -143,14 +170,14 @@ def _choose(what: str, wanted: Sequence[str] | None, known: Sequence[str]) -> li
     return [name for name in known if not wanted or name in wanted]
 
 
-def _gather(futures: Mapping[Unit, Future]) -> dict[str, str]:
-    """Wait for every unit; return what went wrong, by name of the unit."""
+def _gather(futures: Mapping[Job, Future]) -> dict[str, str]:
+    """Wait for every job; return what went wrong, by name of the job."""
     failures = {}
-    for (model, pair), future in futures.items():
+    for job, future in futures.items():
         try:
             future.result()
-        except Exception as error:  # one failed unit never stops the others
-            failures[f"{model} on {pair}"] = str(error)
+        except Exception as error:  # one failed job never stops the others
+            failures[str(job)] = str(error)
     return failures
 
 
@@ -181,13 +208,25 @@ def _publish(lines: list[str]) -> None:
 
 
 def main() -> None:
-    """Run the flow on a temporary server; a failure is one sentence and exit code 1."""
-    apply_closed_settings(repository_root())
-    with temporary_settings(restore_defaults={PREFECT_API_URL}):  # an empty address would lose the tasks' states
-        try:
-            train_all()
-        except HyperSkinError as error:
-            sys.exit(f"train-all: {error}")
+    """Run the flow on a temporary server, if there is anything to train, or else compare; a failure is one sentence.
+
+    The server takes many seconds to start.
+    """
+    root = repository_root()
+    apply_closed_settings(root)
+    try:
+        if open_units(root):
+            with temporary_settings(restore_defaults={PREFECT_API_URL}):  # an empty address would lose tasks' states
+                train_all()
+        else:
+            sys.stdout.write("Every training of params.yaml is finished.\n")
+            Children(root, child_environment(root)).run(hyperskin_command("compare"), on_line=_tell_terminal)
+    except HyperSkinError as error:
+        sys.exit(f"train-all: {error}")
+
+
+def _tell_terminal(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ CHECKPOINTS = Path("mlruns/checkpoints")
 _PACKAGE = Path(hyperskin.__file__).parent
 _CODE_FOLDERS = ("models", "training", "data", "metrics")
 _CODE_FILES = ("bands.py", "cube.py", "pairs.py", "steps/train_unit.py", "steps/evaluate.py", "steps/fit.py")
+_REGRESSION = "regression_"
 _NO_INFLUENCE = ("pairs", "models", "slots")
 
 
@@ -45,7 +46,7 @@ class Unit:
     @property
     def regression_kind(self) -> str | None:
         """The kind of regression, or None for a network."""
-        return self.model.removeprefix("regression_") if self.model.startswith("regression_") else None
+        return self.model.removeprefix(_REGRESSION) if is_regression(self.model) else None
 
     @property
     def size(self) -> str:
@@ -98,14 +99,19 @@ def training_code_version() -> str:
 
 def model_names(params: Params) -> list[str]:
     """Return every model of params: the regressions, which are the floor, and then the networks."""
-    return [f"regression_{kind}" for kind in params.regression.kinds] + list(params.train.models)
+    return [f"{_REGRESSION}{kind}" for kind in params.regression.kinds] + list(params.train.models)
+
+
+def is_regression(model: str) -> bool:
+    """Tell whether a model is fitted in closed form, and not trained."""
+    return model.startswith(_REGRESSION)
 
 
 def _recipe(model: str, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
     known = model_names(params)
     if model not in known:
         raise UnknownNameError(f"`model` must be one of {', '.join(known)}; got {model!r}.")
-    if model.startswith("regression_"):
+    if is_regression(model):
         camera = {"camera": params.train.camera, "transfer": params.render.transfer}
         return {}, {"ridge": params.regression.ridge, **camera}
     network = params.train.models[model]

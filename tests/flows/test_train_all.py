@@ -11,19 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import flows.train_all
-from flows.train_all import choose_units, hyperskin_command, train_all, train_all_units
+from flows.train_all import choose_units, group_units, hyperskin_command, train_all, train_all_units
 from hyperskin.errors import ServiceError, UnknownNameError
 from hyperskin.params import FILE_NAME, Params
 
 REGRESSIONS = ["regression_mean", "regression_linear", "regression_polynomial", "regression_root_polynomial"]
 NETWORKS = ["hscnn_plus", "hrnet", "mst_plus_plus"]
 PAIRS = ["rgb_vis", "msi_nir"]
+TOGETHER = ".".join(REGRESSIONS)
 
 
 def test_every_model_is_trained_on_every_pair_between_preparation_and_comparison(project):
     lines = train_all_units(project.root, command=project.command)
 
-    assert set(project.trained()) == {f"{model}.{pair}" for model in REGRESSIONS + NETWORKS for pair in PAIRS}
+    assert set(project.trained()) == {f"{model}.{pair}" for model in [TOGETHER, *NETWORKS] for pair in PAIRS}
     first, last = project.trained()[0], project.trained()[-1]
     assert project.time_of("prepare.end") < project.time_of(f"train.{first}.start")
     assert project.time_of(f"train.{last}.end") < project.time_of("compare.start")
@@ -35,6 +36,19 @@ def test_the_regressions_come_first_on_all_pairs(project):
 
     assert units[: len(REGRESSIONS) * 2] == [(model, pair) for model in REGRESSIONS for pair in PAIRS]
     assert [model for model, _ in units[-6::2]] == NETWORKS
+
+
+def test_the_regressions_of_a_pair_share_a_process(project):
+    jobs = group_units(choose_units(Params.read(project.root / FILE_NAME), ["hrnet", *REGRESSIONS], None))
+
+    assert [(job.models, job.pair) for job in jobs] == [
+        (tuple(REGRESSIONS), "rgb_vis"),
+        (tuple(REGRESSIONS), "msi_nir"),
+        (("hrnet",), "rgb_vis"),
+        (("hrnet",), "msi_nir"),
+    ]
+    assert jobs[0].words()[:5] == ["train", "--model", "regression_mean", "--model", "regression_linear"]
+    assert str(jobs[3]) == "hrnet on msi_nir"
 
 
 def test_models_and_pairs_can_be_restricted_by_name(project):
@@ -71,7 +85,7 @@ def test_one_broken_training_stops_no_other_and_is_named_in_the_end(project):
     with pytest.raises(ServiceError) as caught:
         train_all_units(project.root, pairs=["rgb_vis"], command=project.command)
 
-    assert len(project.trained()) == len(REGRESSIONS + NETWORKS)
+    assert len(project.trained()) == 1 + len(NETWORKS)
     assert (project.notes / "compare.end").exists()
     assert str(caught.value) == (
         "All 7 trainings and the comparison must end well, and these did not: "
@@ -109,7 +123,7 @@ def test_no_more_trainings_run_at_once_than_there_are_slots(project, monkeypatch
     (project.root / FILE_NAME).write_text(text.replace("slots: 2", f"slots: {slots}"))
     monkeypatch.setenv("FAKE_SECONDS", "0.3")
 
-    train_all_units(project.root, pairs=["rgb_vis"], models=REGRESSIONS, command=project.command)
+    train_all_units(project.root, models=NETWORKS, command=project.command)
 
     spans = [
         (project.time_of(f"train.{name}.start"), project.time_of(f"train.{name}.end")) for name in project.trained()
