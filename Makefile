@@ -15,7 +15,7 @@ export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 WORKERS ?= 2
 
-.PHONY: help setup test test-fast test-slow bench fmt lint types layers lock clean
+.PHONY: help setup demo test test-fast test-slow bench fmt lint types layers lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ $(BIN)/.ready: pyproject.toml requirements.lock
 	@mkdir -p mlruns data .cache .dvc/cache; chmod 700 mlruns data .cache .dvc/cache  # pictures of people lie here
 	@test -e mlflow.db || test -L mlflow.db || ln -s mlruns/mlflow.db mlflow.db
 	@touch $@
+
+demo: setup  ## everything on people made by the computer: data, training, table, picture; minutes
+	@$(BIN)/hyperskin demo
 
 test: setup lint types layers test-fast  ## lint, types, layers and the fast tests
 

@@ -21,6 +21,7 @@ _STAGES = Group.create_ordered("What `dvc repro` and the flows run")
 
 _VERBS = (
     ("init", "hyperskin.commands.init:init", _PEOPLE, "Choose where captures come from, and how big."),
+    ("demo", "hyperskin.commands.demo:demo", _PEOPLE, "Everything on made-up people: data, training, table, picture."),
     ("up", "hyperskin.commands.up:up", _PEOPLE, "Start the Prefect server and serve the deployments."),
     ("train", "hyperskin.steps.train:train", _PEOPLE, "Train one model on one pair, evaluate, log and register it."),
     ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the table; write it as Markdown, CSV, LaTeX."),

@@ -113,7 +113,7 @@ def render_srgb(
     clipped = rendering.clipped["srgb"]
     if clipped.below_count or clipped.above_count:
         size = rendering.pictures["srgb"].size
-        _log.info(
+        _log.debug(  # a picture a frame would bury what a person waits for
             "clipped %.3g %% of sRGB values below 0 and %.3g %% above 1",
             100 * clipped.below_count / size, 100 * clipped.above_count / size,
         )  # fmt: skip

@@ -30,8 +30,8 @@ def sheet_logger(
             return
         sheet = draw_sheet(
             frame.input[..., :3],
-            _to_picture(frame.reference, pair.target),
-            _to_picture(estimate, pair.target),
+            to_picture(frame.reference, pair.target),
+            to_picture(estimate, pair.target),
             spectral_angle_map(estimate, frame.reference),
             title=f"{name}, {run.name}",
         )
@@ -40,7 +40,7 @@ def sheet_logger(
     return log_sheet
 
 
-def _to_picture(cube: npt.NDArray[np.float32], bands: Bands) -> npt.NDArray[np.float32]:
+def to_picture(cube: npt.NDArray[np.float32], bands: Bands) -> npt.NDArray[np.float32]:
     """Return a cube's colours under D65, or three infrared bands as red, green and blue."""
     if set(VIS.wavelength_nm) <= set(bands.wavelength_nm):
         return render_srgb(cube, bands).rgb
