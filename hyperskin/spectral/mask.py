@@ -39,6 +39,7 @@ _LIVING_SKIN = {
     "green_slope": (-0.40, 0.30),
 }
 _FAINTEST = 1e-3
+_DRIFT = 0.003  # by which a dark level that has drifted since its reference moves the blue, where lamps are weak
 # At the boundary: sides that differ by less (relative) are not told apart; a pixel strays from its surroundings by a
 # noise (reflectance) and by its own share of pigments (relative); shading makes it darker or brighter than they are.
 _LEAST_CONTRAST = 0.2
@@ -163,9 +164,11 @@ def _find_skin(levels: Levels, known: Bools, *, smoothing_px: int, darkest: floa
     smooth = {name: _average(level, smoothing_px) / share for name, level in levels.items()}
     shape = _measure_shape(smooth)
     skin = known & (smooth["red_end"] > _FAINTEST)
+    blue_drift = _DRIFT / np.maximum(smooth["blue"], _FAINTEST)
     for name, (low, high) in _LIVING_SKIN.items():
         index: Floats = getattr(shape, name)
-        skin &= (index >= low) & (index <= high)
+        room = blue_drift if name == "blue_slope" else 0.0
+        skin &= (index >= low - room) & (index <= high + room)
     skin = _keep_large(ndimage.binary_opening(skin, _AROUND), smallest_px)
     if skin.any():
         skin &= smooth["red_end"] >= darkest * np.median(smooth["red_end"][skin])

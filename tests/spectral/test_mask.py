@@ -239,6 +239,13 @@ def test_a_dim_picture_has_the_same_subject():
     assert overlap(find(0.25 * cube), find(cube)) > 0.995
 
 
+@pytest.mark.parametrize("drift", [-1.0, 1.0])
+def test_a_dark_level_that_has_drifted_does_not_cost_dark_skin(drift):
+    cube, truth, _ = portrait(5, noise=0.3)
+    in_one_count = np.interp(_NM, [400, 430, 460, 510, 600, 700], [0.02, 0.006, 0.0028, 0.0012, 0.0005, 0.0003])
+    assert overlap(find(0.25 * cube + (drift * in_one_count).astype(np.float32)), truth) >= 0.97
+
+
 @pytest.mark.parametrize("turn", [lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a.swapaxes(0, 1)])
 def test_a_turned_picture_has_the_turned_subject(turn):
     cube, _, _ = portrait(4, wall="white")
