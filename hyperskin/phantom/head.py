@@ -24,7 +24,6 @@ _FAR = np.float32(-9.0)
 _STEPS = 14
 _REFINEMENTS = 5
 _OUTER = 1.30
-_NEAREST_SILHOUETTE = 0.02
 
 
 class Part(IntEnum):

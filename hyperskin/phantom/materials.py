@@ -59,7 +59,7 @@ def teeth(wavelength_nm: Spectrum) -> Spectrum:
     return np.asarray(0.62 * yellow * fading * np.exp(-0.25 * water_absorption(wavelength_nm)))
 
 
-def fabric(stream: np.random.Generator, wavelength_nm: Spectrum, *, darkest: float = 0.0) -> Spectrum:
+def fabric(stream: np.random.Generator, wavelength_nm: Spectrum) -> Spectrum:
     """Return the reflectance of a dyed cloth, (C,), drawn from `stream`.
 
     Fibres reflect much; one or two dyes absorb in the visible and let go at an edge of their own; some blacks are soot
@@ -77,7 +77,7 @@ def fabric(stream: np.random.Generator, wavelength_nm: Spectrum, *, darkest: flo
     if stream.random() < 0.30:  # black: reactive dyes end between 680 and 820 nm, soot never does
         edge = stream.uniform(680, 820)
         depth += stream.uniform(1.5, 2.8) / (1 + np.exp((wavelength_nm - edge) / stream.uniform(10, 30)))
-    depth += max(darkest, stream.exponential(0.08))
+    depth += stream.exponential(0.08)
     moisture = np.exp(-stream.uniform(0.05, 0.5) * water_absorption(wavelength_nm))
     overtone = 1 - stream.uniform(0.0, 0.06) * np.exp(-0.5 * ((wavelength_nm - 920) / 18.0) ** 2)
     return np.asarray(fibre * np.exp(-depth) * moisture * overtone + 0.012)

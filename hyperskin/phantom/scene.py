@@ -289,7 +289,7 @@ def _draw_pose(capture: CaptureId, recipe: Recipe) -> Pose:
 
 
 def _sway(stream: np.random.Generator, height: int) -> Floats:
-    """Return how far, in pixels of a 64 px frame's share, the scene has moved sideways at each line, (H,)."""
+    """Return how far, in pixels, the scene has moved sideways at each line, (H,): nobody sits still for a scan."""
     drift = np.cumsum(stream.standard_normal(height)) / math.sqrt(height)
     tremor = stream.standard_normal(height)
     return (0.35 * drift + 0.08 * tremor).astype(np.float32)
