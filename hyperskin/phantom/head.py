@@ -146,7 +146,8 @@ class Figure:
         """March along each ray from the outermost shell a head can have to its surface."""
         outer = AXES.astype(np.float64) * _OUTER
         rays, near, _, _ = _cast_ellipsoid(x, y, (0, 0, 0), outer, self._pose.head, self._pose.offset)
-        origin = np.stack([x[rays], y[rays], np.zeros(len(rays), dtype=np.float32)], axis=1) - self._pose.offset
+        left, up, _ = self._pose.offset
+        origin = np.stack([x[rays] - left, y[rays] - up, np.zeros(len(rays), dtype=np.float32)], axis=1)
         origin = origin @ self._pose.head
         forward = self._pose.head[2]
         z = near - self._pose.offset[2]
