@@ -286,7 +286,7 @@ def test_the_same_place_has_the_same_skin_in_every_neutral_capture(direction):
 
 # The colour of people
 
-# J. Xiao et al., "Characterising the variations in ethnic skin colours", Skin Research and Technology 23 (2017): mean
+# K. Xiao et al., "Characterising the variations in ethnic skin colours", Skin Research and Technology (2016): mean
 # spectra of faces, hands and arms by the individual typology angle, at 450, 550, 600, 650 and 700 nm.
 MEASURED = {
     (41.0, 90.0): (0.244, 0.298, 0.415, 0.483, 0.496),
