@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,8 +43,11 @@ def train(*, model: list[str], pair: str, params_file: Path = Path("params.yaml"
     if not unfinished:
         return
     manifest.check_files()
-    from hyperskin.steps.train_unit import train_unit  # torch and MLflow take seconds to load
+    gc.disable()  # torch and MLflow take seconds to load, a quarter of them for vain searches for garbage
+    from hyperskin.steps.train_unit import train_unit
 
+    gc.freeze()  # nor need what was loaded be searched later
+    gc.enable()
     for unit in unfinished:
         with _claimed(unit):
             if not _is_finished(unit, store):  # another process may have been at it until now
