@@ -104,7 +104,8 @@ class Scene:
         shares = pixels.mean(covered.shares)
         lit = pixels.mean(covered.shares * body[:, None])
         shine = pixels.mean(gloss * (1 - covered.shares[:, BACKGROUND]))
-        places = pixels.mean(hits.place * covered.shares[:, SKIN, None]) / np.maximum(shares[:, SKIN, None], 1e-6)
+        flesh = covered.shares[:, SKIN] + covered.shares[:, LIPS]
+        places = pixels.mean(hits.place * flesh[:, None]) / np.maximum(pixels.mean(flesh), 1e-6)[:, None]
         spectra = self._palette.paint(
             lit, pixels.mean(hits.place), x.reshape(-1, self._fine**2).mean(1), y.reshape(-1, self._fine**2).mean(1)
         )

@@ -1,5 +1,6 @@
 """The scene before the sensor: its cubes, maps and labels agree, and skin is the colour that skin has."""
 
+import tracemalloc
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hyperskin.bands import FX10, NIR, VIS
 from hyperskin.data.capture import CaptureId
 from hyperskin.errors import DataError
 from hyperskin.phantom import scene as scene_module
-from hyperskin.phantom.face import BACKGROUND, LABELS, SKIN, cover, tissue
+from hyperskin.phantom.face import BACKGROUND, LABELS, LIPS, SKIN, cover, tissue
 from hyperskin.phantom.head import Part, turn
 from hyperskin.phantom.person import Person
 from hyperskin.phantom.recipe import EXPRESSIONS, SKIN_TYPES, Recipe, plan_subjects
@@ -282,6 +283,32 @@ def test_the_same_place_has_the_same_skin_in_every_neutral_capture(direction):
     skin = tissue(front._person, front._pose, places, np.zeros(len(places), np.float32), extended=True)
     for name in CHROMOPHORES:
         np.testing.assert_allclose(lines.maps[name][pure], getattr(skin, name), rtol=2e-4, err_msg=name)
+
+
+def test_lips_have_the_tissue_of_their_own_place():
+    scene = scene_of("p012_neutral_front", height_px=160, width_px=128)
+    first, count = 95, 14
+    lines = scene.lines(first, count)
+    hits = scene._figure.cast(*scene._rays(first, count))
+    shares = pixel_means(scene, cover(scene._person, scene._pose, hits).shares)
+    pure = np.flatnonzero(shares[:, LIPS] > 0.999)
+    assert len(pure) > 50
+    places = pixel_means(scene, hits.place)[pure].astype(np.float32)
+    skin = tissue(scene._person, scene._pose, places, np.ones(len(pure), np.float32), extended=True)
+    for name in CHROMOPHORES:
+        np.testing.assert_allclose(lines.maps[name].ravel()[pure], getattr(skin, name), rtol=2e-3, err_msg=name)
+
+
+def test_memory_does_not_grow_with_the_lines():
+    peaks = []
+    for height in (256, 1024):
+        scene = scene_of("p002_neutral_front", height_px=height, width_px=16)
+        tracemalloc.start()
+        for first in range(0, height, 64):
+            scene.lines(first, 16)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 # The colour of people
