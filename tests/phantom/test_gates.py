@@ -321,7 +321,7 @@ def test_extended_optics_have_more_dimensions_than_the_basic_model():
     found = {}
     for extended in (False, True):
         spectra = []
-        for subject, skin_type in plan_subjects(36).items():
+        for subject, skin_type in plan_subjects(24).items():
             person = Person.draw(subject, Recipe(SEED, skin_type, 24, 32, extended_optics=extended))
             skin = tissue(person, pose, places, np.zeros(len(places), np.float32), extended=extended)
             spectra.append(skin_reflectance(skin, nm))
