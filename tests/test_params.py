@@ -23,7 +23,7 @@ def test_the_shipped_parameters_are_read(tmp_path: Path) -> None:
     params = Params.read(_write(tmp_path))
     assert params.train.final_learning_rate == 1e-6
     assert list(params.train.models) == ["hscnn_plus", "hrnet", "mst_plus_plus"]
-    assert params.train.models["hscnn_plus"].config() == {"blocks": 8}
+    assert params.train.models["hscnn_plus"].config() == {"blocks": 3}
 
 
 def test_the_repository_ships_what_init_writes() -> None:
@@ -35,21 +35,21 @@ def test_the_repository_ships_what_init_writes() -> None:
     [
         (("crop_px:", "crop_pix:"), "`train.crop_pix` is no known key; did you mean `crop_px`"),
         (("  loss: l1", "  loss: l7"), "`train.loss`.*l1.*got 'l7'"),
-        (("batch_size: 4", "batch_size: four"), "`train.batch_size`.*integer.*got 'four'"),
-        (("batch_size: 4", "batch_size: 0"), "`train.batch_size`.*greater than or equal to 1; got 0"),
-        (("batch_size: 4", "batch_size: '4'"), "`train.batch_size`.*got '4'"),
-        (("learning_rate: 1e-3", "learning_rate: .nan"), "`train.learning_rate`"),
-        (("  batch_size: 4", "  batch_size: 4\n  batch_size: 8"), "duplicate key"),
+        (("batch_size: 2", "batch_size: four"), "`train.batch_size`.*integer.*got 'four'"),
+        (("batch_size: 2", "batch_size: 0"), "`train.batch_size`.*greater than or equal to 1; got 0"),
+        (("batch_size: 2", "batch_size: '4'"), "`train.batch_size`.*got '4'"),
+        (("  learning_rate: 2e-3", "  learning_rate: .nan"), "`train.learning_rate`"),
+        (("  batch_size: 2", "  batch_size: 2\n  batch_size: 8"), "duplicate key"),
         (("  ridge: 1e-6", ""), "`regression.ridge` is missing"),
         (("  camera: cie", "  camera: nikon_5100_npl"), "`train.camera` must be one of `render.cameras`"),
-        (("seconds: 60", "seconds: null"), "one of `epochs` and `seconds` must be set"),
+        (("seconds: 75", "seconds: null"), "one of `epochs` and `seconds` must be set"),
         (("pairs: [rgb_vis,", "pairs: [rgb_viz,"), "`pair` must be one of rgb_vis, msi_nir"),
         (("subjects: 12", "subjects: 0"), "`phantom.subjects`.*greater than or equal to 1; got 0"),
         (("height_px: 64", "height_px: 8"), "`phantom.height_px`.*greater than or equal to 16; got 8"),
         (("noise: 1.0", "noise: -1.0"), "`phantom.noise`"),
         (("neutral_left", "neutral_up"), "`phantom.captures`: each must be one of neutral_front, .*got 'neutral_up'"),
         (("neutral_left", "neutral_front"), "`phantom.captures`: .*once; one stands twice in neutral_front"),
-        (("{blocks: 8}", "{block: 8}"), "`train.models.hscnn_plus.block` is no known key; did you mean `blocks`"),
+        (("{blocks: 3, learning_rate: 1e-3}", "{block: 3}"), "`train.models.hscnn_plus.block` is no known key; did you mean `blocks`"),
     ],
 )
 def test_a_slip_is_named_with_its_place(tmp_path: Path, change: tuple[str, str], message: str) -> None:
@@ -58,7 +58,7 @@ def test_a_slip_is_named_with_its_place(tmp_path: Path, change: tuple[str, str],
 
 
 def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
-    params = Params.read(_write(tmp_path, ("learning_rate: 1e-3", "learning_rate: 4e-4")))
+    params = Params.read(_write(tmp_path, ("  learning_rate: 2e-3", "  learning_rate: 4e-4")))
     assert params.train.learning_rate == 0.0004
 
 

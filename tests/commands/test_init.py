@@ -73,9 +73,9 @@ def test_every_profile_is_read(scenes: Path, profile: str) -> None:
 
 def test_edits_are_not_lost(scenes: Path) -> None:
     init(source="cave", path=scenes)
-    edited = Path("params.yaml").read_text().replace("crop_px: 64", "crop_px: 32")
+    edited = Path("params.yaml").read_text().replace("crop_px: 32", "crop_px: 24")
     Path("params.yaml").write_text(edited)
-    with pytest.raises(ParamsError, match=r"may hold edits: `--overwrite` would lose `train\.crop_px: 32`; add it"):
+    with pytest.raises(ParamsError, match=r"may hold edits: `--overwrite` would lose `train\.crop_px: 24`; add it"):
         init(source="cave", path=scenes)
     assert Path("params.yaml").read_text() == edited
     init(rescan=True)
@@ -214,7 +214,7 @@ def test_the_phantom_is_as_one_says(folder: Path) -> None:
     assert params.phantom.subjects == 4
     assert params.phantom.captures == ("smile_left",)
     assert (params.phantom.height_px, params.phantom.width_px, params.phantom.seed) == (40, 40, 9)
-    assert params.train.crop_px == 40  # a crop of the profile's 96 px would not fit
+    assert params.train.crop_px == 40  # a crop of the profile's 48 px would not fit
     captures = json.loads(Path("data/sources/p004.json").read_text())["captures"]
     assert captures == {"p004_smile_left": {"seed": 9, "skin_type": "III"}}
 
@@ -258,8 +258,8 @@ def test_a_profile_that_nobody_edited_gives_way_and_an_edited_one_says_what_is_l
     init(profile="study")
     init()
     params = Path("params.yaml")
-    params.write_text(params.read_text().replace("crop_px: 64", "crop_px: 32").replace("loss: l1", "loss: mrae"))
-    with pytest.raises(ParamsError, match=r'would lose `train\.crop_px: 32`, `train\.loss: "mrae"`; add it'):
+    params.write_text(params.read_text().replace("crop_px: 32", "crop_px: 24").replace("loss: l1", "loss: mrae"))
+    with pytest.raises(ParamsError, match=r'would lose `train\.crop_px: 24`, `train\.loss: "mrae"`; add it'):
         init(profile="paper")
     params.write_text("nonsense")
     with pytest.raises(ParamsError, match="would lose all that it holds"):

@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Project
 
 SMALL = {
-    "hscnn_plus: {blocks: 8}": "hscnn_plus: {blocks: 1}",
+    "hscnn_plus: {blocks: 3, learning_rate: 1e-3}": "hscnn_plus: {blocks: 1}",
     "epochs: null": "epochs: 2",
-    "seconds: 60": "seconds: null",
-    "steps_per_epoch: 20": "steps_per_epoch: 2",
-    "crop_px: 64": "crop_px: 16",
+    "seconds: 75": "seconds: null",
+    "steps_per_epoch: 100": "steps_per_epoch: 2",
+    "crop_px: 32": "crop_px: 16",
 }
 
 
