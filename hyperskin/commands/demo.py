@@ -11,15 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from hyperskin.atomic import write_text
 from hyperskin.environment import child_environment, repository_root
 from hyperskin.errors import ParamsError, ServiceError
 from hyperskin.params import Params
-from hyperskin.processes import Children, deaf_to_signals, interrupted_by_signals
+from hyperskin.processes import Children, interrupted_by_signals
 from hyperskin.sources.catalog import find_source
 
 REPORTS = Path("reports")
@@ -109,25 +108,19 @@ def _train(root: Path, params: Params) -> tuple[int, float]:
     trainings = sum(not model.startswith("regression_") for model, _ in left)
     _heading(f"Training: {len(left)} models, {params.train.slots} at a time (the flow train-all on a temporary server)")
     _log.info("every line it says: %s", LOG)
+    (root / REPORTS).mkdir(exist_ok=True, mode=0o700)
     started = time.monotonic()
     expected_s = 30.0 + -(-trainings // params.train.slots) * ((params.train.seconds or 60.0) + _OVERHEAD_S)
     children = Children(root, child_environment(root))
-    said: list[str] = []
-    try:
-        with _bar(len(left), expected_s) as bar, children.stopped_on_error():
-            children.run([sys.executable, "-m", "flows.train_all"], on_line=lambda line: _follow(line, said, bar))
-    except KeyboardInterrupt:
-        with deaf_to_signals():
-            children.stop()
-        raise
-    finally:
-        write_text(root / LOG, "\n".join(said) + "\n")
+    with (root / LOG).open("w") as log, _bar(len(left), expected_s) as bar, children.stopped_on_error():
+        children.run([sys.executable, "-m", "flows.train_all"], on_line=lambda line: _follow(line, log, bar))
     return len(left), time.monotonic() - started
 
 
-def _follow(line: str, said: list[str], bar: tqdm[Any]) -> None:
+def _follow(line: str, log: TextIO, bar: tqdm[Any]) -> None:
     """Keep a line; show it if a person should see it now."""
-    said.append(line)
+    log.write(f"{line}\n")
+    log.flush()
     match = _PREFECT.match(line)
     text = match["text"] if match else line
     if match and match["level"] in {"WARNING", "ERROR", "CRITICAL"}:
