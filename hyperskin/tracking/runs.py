@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _FLOOR = "regression_"
 _TEXT_SUFFIXES = frozenset({".json", ".csv", ".txt", ".md", ".yaml", ".tex", ".diff"})
 _LARGEST_BATCH = 100  # MLflow takes 1000 numbers in a request, but only 100 tags
+_TRIES = 6
 _LEADING_COLUMNS = ("sam/masked", "sam/full", "ssim/masked", "ssim/full")
 _log = logging.getLogger(__name__)
 
@@ -210,7 +211,18 @@ class RunLog:
                 f"A run is taken up again only with its own parameters; run {self.run_id} was started with others: "
                 "delete it in MLflow, or go back to its parameters."
             ) from error
-        self._client.log_inputs(self.run_id, self._data())
+        self._log_data()
+
+    def _log_data(self) -> None:
+        """Note the data; of runs that bring a data set at the same moment MLflow lets one do it and refuses the rest."""
+        for attempt in range(_TRIES):
+            try:
+                self._client.log_inputs(self.run_id, self._data())
+                return
+            except MlflowException:
+                if attempt == _TRIES - 1:
+                    raise
+                time.sleep(0.05 * 2**attempt)
 
     def _data(self) -> list[DatasetInput]:
         """Name the data twice, because MLflow keeps one use of a data set: all of it, and what is tested on."""

@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,24 @@ def test_run_says_what_was_trained_on_what(uri, start, provenance):
     assert "**mst_plus_plus** on **rgb_vis**" in tags["mlflow.note.content"]
     found = [(given.dataset.name, given.dataset.digest, given.tags[0].value) for given in run.inputs.dataset_inputs]
     assert sorted(found) == [("phantom", "manifest-a", "training"), ("phantom test captures", "test-set-a", "test")]
+
+
+def test_runs_that_bring_the_same_new_data_at_once_all_get_it(uri, start, provenance):
+    for turn in range(3):  # one process hardly ever meets the moment; eight threads meet it often
+        named = dataclasses.replace(provenance, manifest=f"other-{turn}", unit_key=f"unit-{turn}")
+        with start(provenance=named) as log:
+            log.provenance = dataclasses.replace(named, manifest=f"new-{turn}")
+            barrier = threading.Barrier(8)
+
+            def bring(log=log, barrier=barrier):
+                barrier.wait()
+                log._log_data()
+
+            with ThreadPoolExecutor(8) as pool:
+                for future in [pool.submit(bring) for _ in range(8)]:
+                    future.result()
+        digests = {given.dataset.digest for given in _read(uri, log.run_id).inputs.dataset_inputs}
+        assert f"new-{turn}" in digests
 
 
 def test_full_size_does_not_stand_in_the_name(uri, finish):
