@@ -222,7 +222,7 @@ def main() -> None:
             sys.stdout.write("Every training of params.yaml is finished.\n")
             Children(root, child_environment(root)).run(hyperskin_command("compare"), on_line=_tell_terminal)
     except HyperSkinError as error:
-        sys.exit(f"train-all: {error}")
+        sys.exit(f"hyperskin: {error}")
 
 
 def _tell_terminal(line: str) -> None:

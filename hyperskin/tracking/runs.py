@@ -214,7 +214,7 @@ class RunLog:
         self._log_data()
 
     def _log_data(self) -> None:
-        """Note the data; of runs that bring a data set at the same moment MLflow lets one do it and refuses the rest."""
+        """Note the data; of runs that bring a data set at the same moment MLflow refuses all but one."""
         for attempt in range(_TRIES):
             try:
                 self._client.log_inputs(self.run_id, self._data())
