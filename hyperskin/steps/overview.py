@@ -23,6 +23,7 @@ from hyperskin.tracking.overview import Curve, OverviewRow, draw_overview
 _log = logging.getLogger(__name__)
 
 _MOST_ROWS = 4
+_BRIGHTER = 1.5  # all alike, so that light and dark skin stay apart; a white panel would be above white
 
 
 def overview(root: Path, *, store: str, path: Path) -> Path | None:
@@ -51,7 +52,7 @@ def overview(root: Path, *, store: str, path: Path) -> Path | None:
         for subject in subjects
     ]
     title = "; ".join(f"{pair.name}: {_say(champion)}" for pair, champion in champions.items())
-    figure = draw_overview(rows, title=f"Test subjects, seen by the champions ({title})")
+    figure = draw_overview(rows, title=f"Test subjects, brightened, as the champions see them ({title})")
     save_picture(figure, subjects=subjects, publishable=shown, path=path)
     _log.info("%s: %s", path, ", ".join(row.title for row in rows))
     return path
@@ -77,9 +78,9 @@ def _row(work: dict[Pair, tuple[Champion, PairFiles]], camera: str) -> OverviewR
         frame = read_frame(file, pair, camera=camera)
         estimate = champion.reconstruct(frame.input)
         outline, title = frame.mask, frame.capture.name
-        pictures.setdefault("camera picture, mask", frame.input[..., :3])
-        pictures[f"{pair.name} measured"] = to_picture(frame.reference, pair.target)
-        pictures[f"{pair.name} reconstructed"] = to_picture(estimate, pair.target)
+        pictures.setdefault("camera picture, mask", _BRIGHTER * frame.input[..., :3])
+        pictures[f"{pair.name} measured"] = _BRIGHTER * to_picture(frame.reference, pair.target)
+        pictures[f"{pair.name} reconstructed"] = _BRIGHTER * to_picture(estimate, pair.target)
         angles[f"{pair.name} angle"] = spectral_angle_map(estimate, frame.reference)
         measured.append(_curve(frame, frame.reference, pair))
         reconstructed["reconstructed"].append(_curve(frame, estimate, pair))
