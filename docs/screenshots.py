@@ -1,6 +1,6 @@
 """Take pictures of the MLflow pages that `hyperskin ui` serves; needs Chromium, run while the pages are up.
 
-python docs/screenshots.py http://127.0.0.1:5000 docs/images
+python docs/screenshots.py http://127.0.0.1:5000 docs/pictures
 """
 
 from __future__ import annotations
