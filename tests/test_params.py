@@ -49,7 +49,10 @@ def test_the_repository_ships_what_init_writes() -> None:
         (("noise: 1.0", "noise: -1.0"), "`phantom.noise`"),
         (("neutral_left", "neutral_up"), "`phantom.captures`: each must be one of neutral_front, .*got 'neutral_up'"),
         (("neutral_left", "neutral_front"), "`phantom.captures`: .*once; one stands twice in neutral_front"),
-        (("{blocks: 3, learning_rate: 1e-3}", "{block: 3}"), "`train.models.hscnn_plus.block` is no known key; did you mean `blocks`"),
+        (
+            ("{blocks: 3, learning_rate: 1e-3}", "{block: 3}"),
+            "`train.models.hscnn_plus.block` is no known key; did you mean `blocks`",
+        ),
     ],
 )
 def test_a_slip_is_named_with_its_place(tmp_path: Path, change: tuple[str, str], message: str) -> None:
