@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from hyperskin.pairs import Pair
-from hyperskin.tracking.registry import CHAMPION
+from hyperskin.tracking.registry import CHAMPION, global_store
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def load_champion(uri: str, pair: Pair) -> Champion | None:
         version = MlflowClient(uri).get_model_version_by_alias(pair.registered_name, CHAMPION)
     except MlflowException:  # MLflow has no question "is there one"
         return None
-    mlflow.set_tracking_uri(uri)
-    stored = mlflow.pyfunc.load_model(f"models:/{pair.registered_name}/{version.version}")
+    with global_store(uri):
+        stored = mlflow.pyfunc.load_model(f"models:/{pair.registered_name}/{version.version}")
     multiple = int(version.tags.get("size_multiple", "1"))
     return Champion(
         version=str(version.version),

@@ -82,7 +82,7 @@ def register(
     version = str(existing[0].version) if existing else ""
     if not version:
         tags = _version_tags(run, parameter_count, size_multiple)
-        with _global_store(uri):
+        with global_store(uri):
             model_uri = _export(network, run_id=run_id, pair=pair)
             with contextlib.redirect_stderr(io.StringIO()):  # it announces the version to the terminal; we log it
                 version = str(mlflow.register_model(model_uri, pair.registered_name, tags=tags).version)
@@ -138,7 +138,7 @@ def _find_champion(client: MlflowClient, name: str) -> Any | None:
 
 
 @contextlib.contextmanager
-def _global_store(uri: str) -> Iterator[None]:
+def global_store(uri: str) -> Iterator[None]:
     """Point MLflow's global functions at our experiment; they write to the environment, so the old address returns."""
     before = MLFLOW_TRACKING_URI.get_raw()  # type: ignore[no-untyped-call] # MLflow annotates only parts of itself
     mlflow.set_tracking_uri(uri)

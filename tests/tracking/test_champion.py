@@ -1,5 +1,7 @@
 """The champion comes out of the registry and takes frames of any size."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,9 @@ def test_it_reconstructs_as_the_network_does_whatever_the_size(uri, finish, prov
         parameter_count=1, size_multiple=8,
     )  # fmt: skip
     promote(uri, PAIR.registered_name, version)
+    before = dict(os.environ)
     champion = load_champion(uri, PAIR)
+    assert dict(os.environ) == before, "MLflow's address must not stay behind for whoever comes next"
     assert champion is not None
     assert (champion.version, champion.model, champion.size) == (version, "hrnet", "width 4")
     for height, width in ((24, 32), (26, 37)):
