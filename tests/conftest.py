@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,18 @@ from hyperskin.data.truth import LABELS, NAMES, PANEL, SKIN_SHARE, TruthFiles
 
 WriteCapture = Callable[..., PairFiles]
 WriteTruth = Callable[..., TruthFiles]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests run in another order, to show that none needs the one before it."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in a random order drawn from SEED")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle, the same way in every worker."""
+    if (seed := config.getoption("shuffle")) is not None:
+        random.Random(seed).shuffle(items)
+
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before anything imports mlflow, which else writes to the home folder
 
