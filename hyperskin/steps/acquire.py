@@ -13,7 +13,7 @@ from hyperskin.errors import DataError, MissingFileError
 from hyperskin.params import Params, PhantomParams
 from hyperskin.phantom.recipe import Recipe
 from hyperskin.sources.catalog import find_source
-from hyperskin.steps.captures import Facts, Job, code_version, make_key, map_captures
+from hyperskin.steps.captures import SOURCE, Facts, Job, code_version, make_key, map_captures
 
 CODE = (
     "bands.py",
@@ -52,9 +52,9 @@ def acquire(sources: Path, raw: Path, *, params_file: Path = Path("params.yaml")
         size = params.phantom
         planned = source.plan(subjects=size.subjects, captures=size.captures, seed=size.seed)
         _require_planned(captures, planned, sources)
-        jobs = [_drawing(capture, size) for capture in planned]
+        jobs = [_drawing(capture, size, source.name) for capture in planned]
     else:
-        jobs = [_bringing(capture) for capture in captures]
+        jobs = [_bringing(capture, source.name) for capture in captures]
     map_captures("acquire", jobs, raw, workers=params.execution.workers)
 
 
@@ -70,17 +70,17 @@ def _require_planned(captures: Sequence[SourceCapture], planned: Sequence[Source
         )
 
 
-def _bringing(capture: SourceCapture) -> Job:
+def _bringing(capture: SourceCapture, source: str) -> Job:
     return Job(
         subject=capture.id.subject,
         name=capture.id.name,
-        key=make_key("acquire", [(file.name, file.sha256) for file in capture.files]),
+        key=make_key("acquire", source, [(file.name, file.sha256) for file in capture.files]),
         work=bring_capture,
-        arguments={"files": capture.files},
+        arguments={"files": capture.files, "source": source},
     )
 
 
-def _drawing(capture: SourceCapture, size: PhantomParams) -> Job:
+def _drawing(capture: SourceCapture, size: PhantomParams, source: str) -> Job:
     recipe = Recipe(
         seed=size.seed,
         skin_type=str(capture.recipe["skin_type"]),
@@ -93,13 +93,13 @@ def _drawing(capture: SourceCapture, size: PhantomParams) -> Job:
     return Job(
         subject=capture.id.subject,
         name=capture.id.name,
-        key=make_key("phantom", capture.id.name, asdict(recipe), code_version(*CODE)),
+        key=make_key("acquire", source, capture.id.name, asdict(recipe), code_version(*CODE)),
         work=draw_capture,
-        arguments={"recipe": recipe},
+        arguments={"recipe": recipe, "source": source},
     )
 
 
-def bring_capture(folder: Path, name: str, *, files: tuple[SourceFile, ...]) -> tuple[list[str], Facts]:
+def bring_capture(folder: Path, name: str, *, files: tuple[SourceFile, ...], source: str) -> tuple[list[str], Facts]:
     """Bring one capture's files into `folder`/`name`; a file that changed since `init` is refused."""
     target = folder / name
     for file in files:
@@ -115,17 +115,17 @@ def bring_capture(folder: Path, name: str, *, files: tuple[SourceFile, ...]) -> 
             )
         bring_file(origin, target / file.name)
     _remove_others(target, [file.name for file in files])
-    return [f"{name}/{file.name}" for file in files], {}
+    return [f"{name}/{file.name}" for file in files], {SOURCE: source}
 
 
-def draw_capture(folder: Path, name: str, *, recipe: Recipe) -> tuple[list[str], Facts]:
+def draw_capture(folder: Path, name: str, *, recipe: Recipe, source: str) -> tuple[list[str], Facts]:
     """Draw one capture of the phantom into `folder`/`name`, with its references and its truth."""
     from hyperskin.phantom.capture import write_capture  # here: who brings files needs none of it
 
     target = folder / name
     files = write_capture(target, CaptureId.parse(name), recipe)
     _remove_others(target, files)
-    return [f"{name}/{file}" for file in files], {"skin_type": recipe.skin_type}
+    return [f"{name}/{file}" for file in files], {SOURCE: source, "skin_type": recipe.skin_type}
 
 
 def _remove_others(target: Path, files: Iterable[str]) -> None:

@@ -30,6 +30,9 @@ _PACKAGE = Path(hyperskin.__file__).parent
 
 _MARK = ".stage"
 
+SOURCE = "source"
+"""The fact under which `acquire` notes where a capture comes from; whose pictures may be shown follows from it."""
+
 Facts = dict[str, Any]
 """Plain values a worker found out about its capture: counts, signal to noise."""
 

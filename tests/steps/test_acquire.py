@@ -55,7 +55,7 @@ def test_a_capture_is_drawn_as_a_recorder_writes_it_with_its_truth_beside(phanto
     )
     stamp = Stamp.read(RAW, "p001", NAMES[0])
     assert stamp is not None
-    assert stamp.facts == {"skin_type": "II"}
+    assert stamp.facts == {"source": "phantom", "skin_type": "II"}
 
 
 def test_a_second_call_draws_nothing_and_a_lost_file_comes_back_the_same(phantom: None) -> None:
