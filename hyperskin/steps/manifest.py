@@ -20,7 +20,9 @@ from hyperskin.data.split import check_no_leak, read_split
 from hyperskin.data.truth import TRUTH_CUBES, TRUTH_MAPS, read_truth_maps
 from hyperskin.errors import DataError
 from hyperskin.params import Params, section_values
-from hyperskin.steps.captures import Stamp, finished_captures, require_stamp
+from hyperskin.sources.catalog import find_source
+from hyperskin.sources.source import Source
+from hyperskin.steps.captures import SOURCE, Stamp, finished_captures, require_stamp
 
 _log = logging.getLogger(__name__)
 
@@ -53,27 +55,30 @@ def manifest(
         raise DataError(
             f"{data / 'cubes'} must hold every subject of the split; it lacks {lacking[0]!r}: run `dvc repro`."
         )
-    captures = [_describe(data, subject, name, assigned[subject]) for subject, name in finished]
+    source = find_source(params.source.name)
+    captures = [_describe(data, subject, name, assigned[subject], source) for subject, name in finished]
     check_no_leak(  # once more, by what was measured: a copy in another container has other bytes
         {entry.id.name: entry.id.subject for entry in captures},
         assigned,
         {entry.id.name: [sha256 for key, sha256 in entry.contents.items() if key != "valid"] for entry in captures},
     )
     settings = {name: section_values(getattr(params, name)) for name in ("calibrate", "render", "mask")}
-    digest = write_manifest(output, source=params.source.name, settings=settings, captures=captures)
+    digest = write_manifest(output, source=source.name, settings=settings, captures=captures)
     write_json(quality, _totals(captures))
     write_text(snr, _snr_table(captures))
     _log.info("manifest: %d captures, digest %s", len(captures), digest[:12])
 
 
-def _describe(data: Path, subject: str, name: str, split: str) -> CaptureEntry:
+def _describe(data: Path, subject: str, name: str, split: str, source: Source) -> CaptureEntry:
+    raw_stamp = require_stamp(data / "raw", subject, name, "acquire")
     cube_stamp = require_stamp(data / "cubes", subject, name, "calibrate")
     input_stamp = require_stamp(data / "inputs", subject, name, "render")
     mask_stamp = require_stamp(data / "masks", subject, name, "mask")
     cube = data / "cubes" / subject / f"{name}.h5"
     header = read_header(cube)
+    _require_source(source, raw_stamp, header, cube)
     mask = data / "masks" / subject / f"{name}.png"
-    truth = _find_truth(data, subject, name)
+    truth = _find_truth(data, subject, name, raw_stamp)
     facts = _gather_facts(header, cube_stamp, input_stamp, mask_stamp)
     if truth:
         facts["mask_iou"] = _mask_iou(mask if mask_stamp.files else None, data / truth["maps"].path)
@@ -90,9 +95,27 @@ def _describe(data: Path, subject: str, name: str, split: str) -> CaptureEntry:
     )
 
 
-def _find_truth(data: Path, subject: str, name: str) -> dict[str, FileEntry]:
+def _require_source(source: Source, stamp: Stamp, header: CubeHeader, cube: Path) -> None:
+    """Refuse a cube that does not come from the source of params.yaml: people whom a source invents need not consent.
+
+    What counts is what was noted when the originals were brought and when the cube was made of them. Only a capture
+    that somebody recorded may have no note.
+    """
+    noted = [stamp.facts.get(SOURCE), header.attributes.get("source")]
+    strangers = [name for name in noted if name not in (None, source.name)]
+    if strangers or (source.invented and noted[0] is None):
+        raise DataError(
+            f"{cube} must come from the source {source.name!r} that params.yaml names; it comes from "
+            f"{repr(strangers[0]) if strangers else 'nobody knows where'}: put its source into params.yaml, or "
+            "run `hyperskin init --rescan` and `dvc repro` for another."
+        )
+    originals = header.attributes.get("originals", {})
+    if any(stamp.files.get(file) != sha256 for file, sha256 in originals.items()):
+        raise DataError(f"{cube} must be made of the originals in data/raw; it was made of others: run `dvc repro`.")
+
+
+def _find_truth(data: Path, subject: str, name: str, stamp: Stamp) -> dict[str, FileEntry]:
     """Return the files that came with a phantom capture; none for what was measured."""
-    stamp = require_stamp(data / "raw", subject, name, "acquire")
     files = {"cubes": f"{name}/{TRUTH_CUBES}", "maps": f"{name}/{TRUTH_MAPS}"}
     return {
         what: describe_file(data / "raw" / subject / file, data, stamp.files[file])

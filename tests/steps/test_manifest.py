@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from hyperskin.atomic import file_sha256, write_json
 from hyperskin.data.frames import PairFiles
 from hyperskin.data.manifest import Manifest
 from hyperskin.data.truth import TruthFiles
+from hyperskin.errors import DataError
 from hyperskin.pairs import PAIRS
 from hyperskin.pictures import save_mask
 from hyperskin.steps.manifest import manifest
@@ -21,16 +23,15 @@ FACTS = {
     "cubes": {"counts": {"invalid_pixels": 0}, "snr_db": {"vis": [None] * 31, "nir": [None] * 31}},
     "inputs": {"clipped": {"cie": 0}},
     "masks": {"origin": "made", "pixel_count": 1},
-    "raw": {},
+    "raw": {"source": "phantom"},
 }
 
 
-def _stamp(data: Path, folder: str, files: dict[str, Path]) -> None:
+def _stamp(data: Path, folder: str, files: dict[str, Path], facts: dict[str, object] | None = None) -> None:
     """Write a stamp as the stages do, with the hash of each of a capture's files."""
     hashes = {name: file_sha256(path) for name, path in files.items()}
-    write_json(
-        data / folder / "p001" / "p001_neutral_front.json", {"key": "k", "files": hashes, "facts": FACTS[folder]}
-    )
+    facts = FACTS[folder] if facts is None else facts
+    write_json(data / folder / "p001" / "p001_neutral_front.json", {"key": "k", "files": hashes, "facts": facts})
 
 
 @pytest.fixture
@@ -65,6 +66,20 @@ def _make(data: Path) -> tuple[Manifest, dict[str, object]]:
     return Manifest.read(data / "manifest.json"), json.loads((folder / "quality.json").read_text())
 
 
+def _name_source(data: Path, source: str) -> None:
+    path = data.parent / "params.yaml"
+    assert "  name: phantom " in path.read_text()
+    path.write_text(path.read_text().replace("  name: phantom ", f"  name: {source} "))
+
+
+def _note_in_cube(data: Path, attributes: dict[str, object]) -> None:
+    path = data / "cubes" / "p001" / "p001_neutral_front.h5"
+    with h5py.File(path, "a") as file:
+        noted = json.loads(file.attrs["attributes"])
+        file.attrs["attributes"] = json.dumps({**noted, **attributes})
+    _stamp(data, "cubes", {path.name: path})
+
+
 def _give_truth(data: Path, truth: TruthFiles) -> None:
     place = data / "raw" / "p001" / "p001_neutral_front" / "truth"
     place.parent.mkdir(parents=True)
@@ -93,6 +108,49 @@ def test_a_mask_that_is_not_there_covers_nothing(data: Path, write_truth: Callab
 
 
 def test_what_was_measured_has_no_true_subject(data: Path) -> None:
+    _name_source(data, "lumo")
+    _stamp(data, "raw", {}, {"source": "lumo"})
     made, quality = _make(data)
+    assert made.source == "lumo"
     assert "mask_iou" not in made.captures["p001_neutral_front"].facts
     assert not [name for name in quality if "iou" in name]
+
+
+@pytest.mark.parametrize(
+    ("facts", "came"), [({"source": "lumo"}, "'lumo'"), ({"source": "cave"}, "'cave'"), ({}, "nobody knows where")]
+)
+def test_real_people_do_not_become_invented_ones_by_a_word_in_params(
+    data: Path, facts: dict[str, object], came: str
+) -> None:
+    """Everyone's pictures may be shown where the manifest says that a source invented them."""
+    _stamp(data, "raw", {}, facts)
+    with pytest.raises(DataError, match=f"must come from the source 'phantom' that params.yaml names; .* {came}: put"):
+        _make(data)
+    assert not (data / "manifest.json").exists()
+
+
+def test_a_cube_that_was_made_under_another_source_is_refused(data: Path) -> None:
+    """Its originals were drawn anew since, and `calibrate` did not run."""
+    _note_in_cube(data, {"source": "lumo"})
+    with pytest.raises(DataError, match=r"p001_neutral_front\.h5 must come from the source 'phantom' .* 'lumo'"):
+        _make(data)
+
+
+def test_a_cube_of_other_originals_than_those_in_raw_is_refused(data: Path) -> None:
+    originals = {"p001_neutral_front/capture/p001_neutral_front.raw": "0" * 64}
+    _note_in_cube(data, {"source": "phantom", "originals": originals})
+    with pytest.raises(DataError, match="must be made of the originals in data/raw; it was made of others"):
+        _make(data)
+
+
+@pytest.mark.parametrize("facts", [{}, {"source": "lumo"}])
+def test_what_was_recorded_may_have_a_stamp_without_a_source(data: Path, facts: dict[str, object]) -> None:
+    _name_source(data, "lumo")
+    _stamp(data, "raw", {}, facts)
+    assert _make(data)[0].source == "lumo"
+
+
+def test_invented_people_do_not_become_real_ones_either(data: Path) -> None:
+    _name_source(data, "cave")
+    with pytest.raises(DataError, match=r"must come from the source 'cave' .* it comes from 'phantom'"):
+        _make(data)

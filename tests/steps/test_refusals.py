@@ -11,6 +11,7 @@ from hyperskin.commands.init import init
 from hyperskin.errors import DataError, LeakageError
 from hyperskin.steps.acquire import acquire
 from hyperskin.steps.calibrate import calibrate
+from hyperskin.steps.captures import Stamp
 from hyperskin.steps.manifest import manifest
 from hyperskin.steps.mask import mask
 from hyperskin.steps.render import render
@@ -83,6 +84,23 @@ def test_a_suffix_that_no_given_mask_has_is_refused(scenes: Path) -> None:
     with pytest.raises(DataError, match=r"none of 1 ends with '_skn', the first is 'face_ms_skin\.png'"):
         mask(DATA / "raw", DATA / "cubes", DATA / "masks")
     assert (DATA / "masks/face_ms/face_ms.png").exists()
+
+
+def test_the_stamp_of_originals_names_their_source(scenes: Path) -> None:
+    _run_all()
+    for name in SCENES:
+        stamp = Stamp.read(DATA / "raw", name, name)
+        assert stamp is not None
+        assert stamp.facts == {"source": "cave"}
+
+
+def test_another_source_in_params_alone_makes_no_manifest(scenes: Path) -> None:
+    _run_all()
+    (DATA / "manifest.json").unlink()
+    _edit("  name: cave ", "  name: phantom ")
+    with pytest.raises(DataError, match=r"must come from the source 'phantom' .* it comes from 'cave'"):
+        manifest(DATA)
+    assert not (DATA / "manifest.json").exists()
 
 
 def test_another_mask_leaves_the_cube_alone(scenes: Path) -> None:
