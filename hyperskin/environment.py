@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -96,11 +97,15 @@ def own_origins(port: int) -> str:
 
 
 def child_environment(root: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this process's environment with the closed settings, and `more` on top, for a child process."""
-    return {**closed_settings(root), **os.environ, **_LOCKED, **(more or {})}
+    """Return this process's environment with the closed settings, and `more` on top, for a child process.
+
+    Its PATH begins where this Python lies, so that a stage's `python` is the same one, activated or not.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**closed_settings(root), **os.environ, "PATH": path, **_LOCKED, **(more or {})}
 
 
 def apply_closed_settings(root: Path) -> None:
     """Close this process: settings that are unset get their value, the locked ones always; new files are private."""
     os.umask(0o077)
-    os.environ.update(child_environment(root))
+    os.environ.update({**closed_settings(root), **os.environ, **_LOCKED})

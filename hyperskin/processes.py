@@ -38,6 +38,19 @@ def start(command: Sequence[str], *, folder: Path, environment: Mapping[str, str
     )
 
 
+def start_in_sight(command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start `command` as the leader of its own group; its errors and bars are seen here, its other output nowhere."""
+    return subprocess.Popen(  # noqa: S603 - a list of words that we chose, and no shell
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def lines(process: subprocess.Popen[str]) -> Iterator[str]:
     """Give the lines of a process as they come, without empty ones, until it closes its output."""
     assert process.stdout is not None

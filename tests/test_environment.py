@@ -110,7 +110,7 @@ def test_an_inherited_value_wins_but_for_what_guards_people(tmp_path, monkeypatc
     assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
     assert environment["DO_NOT_TRACK"] == "1"
     assert environment["OMP_NUM_THREADS"] == "3"
-    assert environment["PATH"] == os.environ["PATH"]
+    assert environment["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def test_a_process_that_closes_itself_hands_the_settings_to_its_children(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -15,31 +14,35 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from hyperskin.atomic import write_text
 from hyperskin.environment import child_environment, repository_root
 from hyperskin.errors import ParamsError, ServiceError
 from hyperskin.params import Params
-from hyperskin.processes import Children, interrupted_by_signals
+from hyperskin.processes import Children, deaf_to_signals, interrupted_by_signals, start_in_sight, stop
 from hyperskin.sources.catalog import find_source
 
 REPORTS = Path("reports")
 OVERVIEW = REPORTS / "overview.png"
 TABLE = REPORTS / "comparison.md"
 LOG = REPORTS / "train-all.log"
+MADE_FROM = REPORTS / ".demo"  # hash of the work that table and sheet show
 
-_SCORED = re.compile(r"(?P<unit>\w+ on \w+): sam/")  # what a unit says last
-_PREFECT = re.compile(r"^[\d:.]+ \| (?P<level>\w+) +\| [^-]+ - (?P<text>.*)$")
+_SCORED = re.compile(r"\w+ on \w+: sam/")  # what a unit says last
+_PREFECT = re.compile(r"[\d:.]+ \| (?P<level>\w+) +\| (?:Flow|Task) run '[^']*' - (?P<text>.*)")
+_STATES = ("Task run failed with exception", "Finished in state")  # the sentence behind them comes at the end
+_LOUD = {"WARNING", "ERROR", "CRITICAL"}
 _OVERHEAD_S = 15.0  # start, evaluation and export of a training, two at a time on two cores
+_START_UP_S = 30.0
 _log = logging.getLogger(__name__)
 
 _FAREWELL = """
 What you see. Each row is a model that saw 8-bit camera pictures of some people and was examined on others. SAM is the
 angle between the reconstructed and the measured spectrum of a pixel in rad, SSIM compares them as pictures; "masked"
 leaves the background out. The rows in italics are regressions fitted in seconds: a network earns its keep only above
-them, and the lines below the table say which do not yet. These networks are small and had {seconds:g} s each.
+them, and the lines below a table say which do not. {effort}
 
 Look at
-  {overview}    test subjects: picture, measured, reconstructed, where it is wrong, spectra
-  hyperskin ui            the MLflow pages; then open
+{sheet}  hyperskin ui            the MLflow pages; then open
 {links}
 Try next (after `source .venv/bin/activate`)
   train.seconds in params.yaml, then `make demo` again: longer training; the data stay, finished models are kept
@@ -47,6 +50,8 @@ Try next (after `source .venv/bin/activate`)
   hyperskin init --source lumo --path FOLDER     your own Specim captures; `cave` reads public scenes
   hyperskin up, and in another terminal          the same flow as a deployment, with Prefect's pages
     prefect deployment run train-all --watch
+
+Done: data {data}, training {training}.
 """
 
 
@@ -64,57 +69,91 @@ def demo() -> None:
             "`python -m flows.train_all` for that, or `hyperskin init --overwrite` to get the demo back."
         )
     with interrupted_by_signals():
-        data_s = _timed("Data: six stages, from sensor counts to the manifest (dvc repro)", lambda: _reproduce(root))
-        trained, train_s = _train(root, params)
-        from hyperskin.tracking.compare import scored_pairs
-        from hyperskin.tracking.store import experiment_id, prepare_store
-        from hyperskin.tracking.views import page_links
-
-        store = prepare_store(root)
-        if trained or not (root / OVERVIEW).exists():
-            from hyperskin.steps.overview import overview
-
-            _heading("Picture: what the champions make of the test subjects")
-            overview(root, store=store, path=root / OVERVIEW)
+        data_s = _timed(lambda: _reproduce(root))
+        train_s = _timed(lambda: _train(root, params))
+        store = _report(root)
     sys.stdout.write(f"\n{(root / TABLE).read_text()}")
-    links = page_links("http://127.0.0.1:5000", experiment_id(store), scored_pairs(store))
-    width = max(map(len, links))
-    sys.stdout.write(
-        _FAREWELL.format(
-            seconds=params.train.seconds or float("nan"),
-            overview=OVERVIEW,
-            links="".join(f"    {what:{width}}  {link}\n" for what, link in links.items()),
-        )
-    )
-    sys.stdout.write(f"\nDone: data {_clock(data_s)}, training {_clock(train_s)}.\n")
+    sys.stdout.write(_farewell(root, params, store, data_s, train_s))
 
 
 def _reproduce(root: Path) -> None:
-    """Run DVC in this terminal, so that the stages' bars are seen."""
-    command = [sys.executable, "-m", "dvc", "repro", "--quiet"]
-    result = subprocess.run(command, cwd=root, env=child_environment(root), check=False)  # noqa: S603 - our own words
-    if result.returncode != 0:
+    """Run DVC in this terminal, so that the stages' bars and DVC's errors are seen; it ends with us, however we end."""
+    _heading("Data: six stages, from sensor counts to the manifest (dvc repro)")
+    process = start_in_sight([sys.executable, "-m", "dvc", "repro"], folder=root, environment=child_environment(root))
+    try:
+        returncode = process.wait()
+    except BaseException:
+        with deaf_to_signals():
+            stop(process)
+        raise
+    if returncode != 0:
         raise ServiceError("`dvc repro` must end well, and did not; what it said stands above: mend it and try again.")
 
 
-def _train(root: Path, params: Params) -> tuple[int, float]:
-    """Run the flow on what is not finished; return how many models were trained, and the seconds it took."""
-    from hyperskin.steps.unit import open_units
+def _train(root: Path, params: Params) -> None:
+    """Run the flow on what is not finished."""
+    from hyperskin.steps.unit import is_regression, open_units
 
     left = open_units(root)
-    if not left and (root / TABLE).exists():
+    if not left:
         _heading("Training: every model is finished already")
-        return 0, 0.0
-    trainings = sum(not model.startswith("regression_") for model, _ in left)
+        return
     _heading(f"Training: {len(left)} models, {params.train.slots} at a time (the flow train-all on a temporary server)")
     _log.info("every line it says: %s", LOG)
-    (root / REPORTS).mkdir(exist_ok=True, mode=0o700)
-    started = time.monotonic()
-    expected_s = 30.0 + -(-trainings // params.train.slots) * ((params.train.seconds or 60.0) + _OVERHEAD_S)
+    networks = sum(not is_regression(model) for model, _ in left)
+    expected_s = _expect(networks, params.train.slots, params.train.seconds)
     children = Children(root, child_environment(root))
+    (root / REPORTS).mkdir(exist_ok=True, mode=0o700)
     with (root / LOG).open("w") as log, _bar(len(left), expected_s) as bar, children.stopped_on_error():
         children.run([sys.executable, "-m", "flows.train_all"], on_line=lambda line: _follow(line, log, bar))
-    return len(left), time.monotonic() - started
+
+
+def _report(root: Path) -> str:
+    """Write table and sheet unless they show the present work already; return the store's address."""
+    from hyperskin.steps.unit import work_digest
+    from hyperskin.tracking.store import prepare_store
+
+    store = prepare_store(root)
+    digest = work_digest(root)
+    mark = root / MADE_FROM
+    if mark.is_file() and mark.read_text().strip() == digest and (root / TABLE).is_file():
+        return store
+    _heading("Report: the table, and what the champions make of the test subjects")
+    from hyperskin.steps.overview import overview
+    from hyperskin.tracking.compare import write_comparison
+
+    mark.unlink(missing_ok=True)
+    write_comparison(store, root / REPORTS)
+    if overview(root, store=store, path=root / OVERVIEW) is None:
+        (root / OVERVIEW).unlink(missing_ok=True)
+    write_text(mark, f"{digest}\n")
+    return store
+
+
+def _farewell(root: Path, params: Params, store: str, data_s: float, train_s: float) -> str:
+    from hyperskin.tracking.compare import scored_pairs
+    from hyperskin.tracking.store import experiment_id
+    from hyperskin.tracking.views import page_links
+
+    links = page_links("http://127.0.0.1:5000", experiment_id(store), scored_pairs(store))
+    width = max(map(len, links))
+    seconds, epochs = params.train.seconds, params.train.epochs
+    effort = " and ".join(
+        ([f"{seconds:g} s"] if seconds is not None else []) + ([f"{epochs} epochs"] if epochs is not None else [])
+    )
+    sheet = f"  {OVERVIEW}    test subjects: picture, measured, reconstructed, where it is wrong, spectra\n"
+    return _FAREWELL.format(
+        effort=f"Each network had at most {effort}.",
+        sheet=sheet if (root / OVERVIEW).exists() else "",
+        links="".join(f"    {what:{width}}  {link}\n" for what, link in links.items()),
+        data=_clock(data_s),
+        training=_clock(train_s),
+    )
+
+
+def _expect(networks: int, slots: int, seconds: float | None) -> float | None:
+    """Return how long the flow may take, in seconds; None where the trainings are not limited by time."""
+    return None if seconds is None else _START_UP_S + -(-networks // slots) * (seconds + _OVERHEAD_S)
 
 
 def _follow(line: str, log: TextIO, bar: tqdm[Any]) -> None:
@@ -123,24 +162,24 @@ def _follow(line: str, log: TextIO, bar: tqdm[Any]) -> None:
     log.flush()
     match = _PREFECT.match(line)
     text = match["text"] if match else line
-    if match and match["level"] in {"WARNING", "ERROR", "CRITICAL"}:
-        bar.write(text, file=sys.stderr)
-    elif _SCORED.match(text):
+    if _SCORED.match(text):
         bar.write(text, file=sys.stderr)
         bar.update()
+    elif match and match["level"] in _LOUD and not text.startswith(_STATES):
+        bar.write(text, file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _bar(total: int, expected_s: float) -> Iterator[tqdm[Any]]:
+def _bar(total: int, expected_s: float | None) -> Iterator[tqdm[Any]]:
     """Show how many models are finished and how long the rest may take, ticking while nothing happens."""
-    form = "{desc}: {n_fmt}/{total_fmt} models |{bar}| {elapsed}, {postfix}"
+    form = "{desc}: {n_fmt}/{total_fmt} models |{bar}| {elapsed}{postfix}"
     started, done = time.monotonic(), threading.Event()
     with tqdm(total=total, desc="train-all", bar_format=form, disable=None, file=sys.stderr) as bar:
 
         def tick() -> None:
             while not done.wait(1.0):
-                left_s = expected_s - (time.monotonic() - started)
-                bar.set_postfix_str(f"about {_clock(left_s)} left" if left_s > 0 else "soon done")
+                left_s = None if expected_s is None else expected_s - (time.monotonic() - started)
+                bar.set_postfix_str("" if left_s is None else _say_left(left_s))
 
         ticker = threading.Thread(target=tick, daemon=True)
         ticker.start()
@@ -151,8 +190,11 @@ def _bar(total: int, expected_s: float) -> Iterator[tqdm[Any]]:
             ticker.join()
 
 
-def _timed(heading: str, work: Callable[[], None]) -> float:
-    _heading(heading)
+def _say_left(seconds: float) -> str:
+    return f"about {_clock(seconds)} left" if seconds > 0 else "soon done"
+
+
+def _timed(work: Callable[[], None]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started

@@ -17,6 +17,7 @@ from hyperskin.params import Params
 from hyperskin.pictures import save_picture
 from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.sheets import to_picture
+from hyperskin.steps.train_unit import METRICS
 from hyperskin.tracking.champion import Champion, load_champion
 from hyperskin.tracking.overview import Curve, OverviewRow, draw_overview
 
@@ -35,12 +36,16 @@ def overview(root: Path, *, store: str, path: Path) -> Path | None:
         path: A PNG file.
 
     Returns:
-        `path`, or None where nobody may be shown or no pair has a champion.
+        `path`, or None where nobody may be shown or no network was examined on this test set.
     """
     params = Params.read(root / "params.yaml")
     manifest = Manifest.read(root / "data" / "manifest.json")
     pairs = {name: find_pair(name) for name in params.train.pairs}
-    champions = {pair: champion for pair in pairs.values() if (champion := load_champion(store, pair)) is not None}
+    champions = {}
+    for pair in pairs.values():
+        examined = manifest.evaluation_fingerprint(pair, metrics=METRICS)
+        if (champion := load_champion(store, pair, evaluation=examined)) is not None:
+            champions[pair] = champion
     everyone = {entry.id.subject for entry in manifest.of_split("test")}
     shown = publishable_subjects(manifest.source, everyone, params.privacy.publishable_subjects)
     files = {pair: _one_each(manifest.pair_files("test", pair), sorted(everyone & set(shown))) for pair in champions}

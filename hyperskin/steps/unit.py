@@ -89,6 +89,14 @@ def open_units(root: Path) -> list[tuple[str, str]]:
     return [name for name, unit in units.items() if unit.key not in finished]
 
 
+def work_digest(root: Path) -> str:
+    """Return one hash over all units of params.yaml and the data: what a table or a sheet of theirs was made from."""
+    params = Params.read(root / FILE_NAME)
+    manifest = Manifest.read(root / "data" / "manifest.json")
+    names = [(model, pair) for model in model_names(params) for pair in params.train.pairs]
+    return make_key([Unit.of(*name, params, manifest).key for name in names])
+
+
 def training_code_version() -> str:
     """Return the hash over the sources that decide a trained model and its scores."""
     modules = [

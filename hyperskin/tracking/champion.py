@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlflow
 import numpy as np
 import numpy.typing as npt
+import torch
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
+from hyperskin.data.tensors import cube_to_tensor, tensor_to_cube
 from hyperskin.pairs import Pair
 from hyperskin.tracking.registry import CHAMPION, global_store
 
@@ -33,12 +34,26 @@ class Champion:
     reconstruct: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
-def load_champion(uri: str, pair: Pair) -> Champion | None:
-    """Return the champion of `pair` from the store at `uri`, or None where no version is one yet."""
-    try:
-        version = MlflowClient(uri).get_model_version_by_alias(pair.registered_name, CHAMPION)
-    except MlflowException:  # MLflow has no question "is there one"
+def load_champion(uri: str, pair: Pair, *, evaluation: str) -> Champion | None:
+    """Return the model of `pair` that is best on one test set: the champion, if it was examined there.
+
+    A champion of another test set keeps its alias until a person moves it; shown on these captures it would mislead,
+    and it may have been trained on them. Then the version with the lowest masked angle on this test set stands in.
+
+    Args:
+        uri: Address of the store.
+        pair: What is to be reconstructed.
+        evaluation: Fingerprint of the test set.
+
+    Returns:
+        The model, or None where no version was examined on this test set.
+    """
+    client = MlflowClient(uri)
+    versions = client.search_model_versions(f"name = '{pair.registered_name}'")
+    examined = [version for version in versions if version.tags.get("evaluation") == evaluation]
+    if not examined:
         return None
+    version = _choose(examined, client.get_registered_model(pair.registered_name).aliases.get(CHAMPION))
     with global_store(uri):
         stored = mlflow.pyfunc.load_model(f"models:/{pair.registered_name}/{version.version}")
     multiple = int(version.tags.get("size_multiple", "1"))
@@ -50,9 +65,19 @@ def load_champion(uri: str, pair: Pair) -> Champion | None:
     )
 
 
+def _choose(examined: Sequence[Any], champion: str | None) -> Any:
+    """Return the version called champion, or else the one with the lowest angle."""
+
+    def angle(version: Any) -> float:
+        return float(version.tags.get("sam/masked") or version.tags.get("sam/full") or "inf")
+
+    named = [version for version in examined if str(version.version) == str(champion)]
+    return named[0] if named else min(examined, key=angle)
+
+
 def _reconstruct(stored: Any, frame: npt.NDArray[np.float32], multiple: int) -> npt.NDArray[np.float32]:
     """Mirror the frame up to a size that the stored graph takes, and cut the cube back to the frame."""
     height, width, _ = frame.shape
     padded = np.pad(frame, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
-    cube = stored.predict(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))[0]
-    return np.asarray(cube.transpose(1, 2, 0)[:height, :width], dtype=np.float32)
+    cube = tensor_to_cube(torch.from_numpy(stored.predict(cube_to_tensor(padded)[None].numpy())[0]))
+    return np.asarray(cube[:height, :width], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""One sheet that shows what was done: what went in, what came out, where it is wrong, and the spectra of skin."""
+"""One sheet that shows what was done: what went in, what came out, where it is wrong, and the subject's spectra."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PANEL_INCHES = 2.6
 
 @dataclass(frozen=True)
 class Curve:
-    """A mean spectrum over skin: wavelengths in nm and reflectance, (C,) each."""
+    """A mean spectrum over the subject's pixels: wavelengths in nm and reflectance, (C,) each."""
 
     wavelength_nm: npt.NDArray[np.float64]
     reflectance: npt.NDArray[np.float64]

@@ -1,9 +1,13 @@
 """Everything at once: the demo, from nothing to a table and a sheet, and again in seconds."""
 
 import io
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,10 +53,21 @@ def test_a_person_sees_scores_and_warnings_and_the_log_has_all() -> None:
     score = "12:00:01.123 | INFO    | Task run 'train hrnet on rgb_vis' - hrnet on rgb_vis: sam/masked 0.1000 (9 s)"
     epoch = "12:00:01.123 | INFO    | Task run 'train hrnet on rgb_vis' - epoch 1: train/loss 0.1, val_sam/full 0.2"
     warning = "12:00:01.123 | WARNING | Task run 'train hrnet on rgb_vis' - look at this"
-    log, terminal, done = _follow(epoch, score, warning, "a line of nobody")
-    assert log.splitlines() == [epoch, score, warning, "a line of nobody"]
-    assert terminal.splitlines() == ["hrnet on rgb_vis: sam/masked 0.1000 (9 s)", "look at this"]
+    broken = "12:00:01.123 | ERROR   | Flow run 'quick-fox' - the disk is full"
+    state = "12:00:01.123 | ERROR   | Task run 'train hrnet on rgb_vis' - Finished in state Failed('it is full')"
+    lines = (epoch, score, warning, broken, state, "a line of nobody")
+    log, terminal, done = _follow(*lines)
+    assert log.splitlines() == list(lines)
+    assert terminal.splitlines() == ["hrnet on rgb_vis: sam/masked 0.1000 (9 s)", "look at this", "the disk is full"]
     assert done == 1
+
+
+@pytest.mark.parametrize(
+    ("networks", "slots", "seconds", "expected"), [(6, 2, 75.0, 300.0), (5, 2, 75.0, 300.0), (0, 2, 75.0, 30.0)]
+)
+def test_the_time_left_counts_rounds_of_trainings(networks: int, slots: int, seconds: float, expected: float) -> None:
+    assert demo_module._expect(networks, slots, seconds) == expected
+    assert demo_module._expect(networks, slots, None) is None
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.4, "4 s"), (60, "1 min 0 s"), (366, "6 min 6 s")])
@@ -85,13 +100,51 @@ def test_the_demo_ends_with_a_table_a_sheet_and_what_to_try_and_the_second_call_
     assert "Traceback" not in first.stdout + first.stderr
     sheet = small.root / "reports/overview.png"
     made = sheet.stat().st_mtime_ns
-    started = time.monotonic()
     second = small.run("hyperskin", "demo")
-    assert time.monotonic() - started < 60
     assert "every model is finished already" in second.stderr
     assert "## rgb_vis, test set" in second.stdout
     assert sheet.stat().st_mtime_ns == made
-    assert not list((small.root / "mlruns").glob("*.tmp"))
+    assert "Training: 10" not in second.stderr
+    assert "Report:" not in second.stderr
+
+
+@pytest.mark.slow
+def test_parameters_that_come_back_bring_their_own_table(small: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", small.scenes, small.masks)
+    shutil.copytree(small.root, project.root, symlinks=True)
+    (project.root / "reports/.demo").write_text("of other work\n")
+    (project.root / "reports/comparison.md").write_text("an old table\n")
+    again = project.run("hyperskin", "demo")
+    assert "every model is finished already" in again.stderr
+    assert "## rgb_vis, test set" in again.stdout
+    assert "an old table" not in again.stdout
+
+
+def test_a_request_to_end_ends_the_stages_too(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    project.run("hyperskin", "init", "--subjects", "40", "--size", "64", "--overwrite")
+    command = [sys.executable, "-m", "hyperskin.cli", "demo"]
+    environment = {**os.environ, "PYTHONPATH": str(project.root), "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        _wait_for(lambda: any((project.root / "data").glob("raw/*/*.json")))
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.rstrip().endswith("hyperskin: stopped.")
+    made = _captures(project.root)
+    time.sleep(2)
+    assert _captures(project.root) == made, "a stage goes on writing"
+
+
+def _captures(root: Path) -> int:
+    return sum(1 for _ in (root / "data/raw").glob("*/*.json"))
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.2)
 
 
 @pytest.mark.slow

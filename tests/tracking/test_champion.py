@@ -1,10 +1,12 @@
 """The champion comes out of the registry and takes frames of any size."""
 
+import dataclasses
 import os
 
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from hyperskin.models.baselines import build
 from hyperskin.pairs import find_pair
@@ -16,7 +18,7 @@ PAIR = find_pair("rgb_vis")
 
 
 def test_without_a_champion_there_is_none(uri):
-    assert load_champion(uri, PAIR) is None
+    assert load_champion(uri, PAIR, evaluation="test-set-a") is None
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def test_it_reconstructs_as_the_network_does_whatever_the_size(uri, finish, prov
     )  # fmt: skip
     promote(uri, PAIR.registered_name, version)
     before = dict(os.environ)
-    champion = load_champion(uri, PAIR)
+    champion = load_champion(uri, PAIR, evaluation=provenance.evaluation)
     assert dict(os.environ) == before, "MLflow's address must not stay behind for whoever comes next"
     assert champion is not None
     assert (champion.version, champion.model, champion.size) == (version, "hrnet", "width 4")
@@ -41,3 +43,22 @@ def test_it_reconstructs_as_the_network_does_whatever_the_size(uri, finish, prov
         found = champion.reconstruct(frame)
         assert found.shape == (height, width, 31)
         np.testing.assert_allclose(found, reconstruct(network, frame, device=torch.device("cpu")), atol=1e-4)
+
+
+def test_a_champion_of_another_test_set_gives_way_to_the_best_of_this_one(uri, finish, provenance, network):
+    def add(evaluation: str, angle: float) -> str:
+        own = dataclasses.replace(provenance, evaluation=evaluation, unit_key=f"unit {evaluation} {angle}")
+        run_id = finish({"sam/masked": angle, "sam/full": angle}, provenance=own)
+        version = register(
+            uri, network, run_id=run_id, pair=PAIR, manifest=provenance.manifest, parameter_count=1, size_multiple=8
+        )
+        promote(uri, PAIR.registered_name, version)
+        return version
+
+    older = add("older test set", 0.01)
+    worse, better = add("this test set", 0.3), add("this test set", 0.2)
+    assert str(MlflowClient(uri).get_model_version_by_alias(PAIR.registered_name, "champion").version) == older
+    found = load_champion(uri, PAIR, evaluation="this test set")
+    assert found is not None
+    assert found.version == better != worse
+    assert load_champion(uri, PAIR, evaluation="a third test set") is None
