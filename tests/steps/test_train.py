@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from hyperskin.errors import HyperSkinError
+from hyperskin.commands.init import shipped_params
+from hyperskin.data.capture import CaptureId
+from hyperskin.data.manifest import CaptureEntry, FileEntry, write_manifest
+from hyperskin.errors import DataError, HyperSkinError, ServiceError
 from hyperskin.steps.train import train
+from hyperskin.steps.unit import Unit
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Project
@@ -109,3 +113,61 @@ def test_a_split_without_validation_is_told_before_training(prepared: Project, m
     monkeypatch.chdir(prepared.root)
     with pytest.raises(HyperSkinError, match=r"`split\.valid`"):
         train(model=["hscnn_plus"], pair="rgb_vis")
+
+
+REGRESSIONS = ["regression_mean", "regression_linear", "regression_polynomial"]
+
+
+@pytest.fixture
+def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A folder to train in, and the models that training was tried for; linear is singular, polynomial has a bug."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(shipped_params())
+    Path("data").mkdir()
+    Path("data/file").write_bytes(b"abc")
+    file = FileEntry("file", 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    contents = {"vis": "v", "valid": "m"}
+    entries = [
+        CaptureEntry(CaptureId.parse(f"p00{number}_smile_left"), split, file, file, None, (24, 32), contents, {})
+        for number, split in enumerate(("train", "valid", "test"), start=1)
+    ]
+    write_manifest(Path("data/manifest.json"), source="cave", settings={}, captures=entries)
+    monkeypatch.setattr("hyperskin.steps.train.prepare_store", lambda root: f"sqlite:///{root}/none.db")
+    monkeypatch.setattr("hyperskin.steps.train.find_finished", lambda store, keys: {})
+    models: list[str] = []
+
+    def train_unit(unit: Unit, *_: object, **__: object) -> None:
+        models.append(unit.model)
+        if unit.model == "regression_linear":
+            raise DataError("The sums must not be singular; they are.")
+        if unit.model == "regression_polynomial":
+            raise KeyError("no one thought of this")
+
+    monkeypatch.setattr("hyperskin.steps.train_unit.train_unit", train_unit)
+    return models
+
+
+@pytest.mark.parametrize("models", [REGRESSIONS, REGRESSIONS[::-1]])
+def test_a_model_that_fails_costs_no_other_and_is_told_in_the_end(tried: list[str], models: list[str]) -> None:
+    with pytest.raises(ServiceError, match=r"trained on rgb_vis; 2 of 3 failed, and the others are kept: ") as caught:
+        train(model=models, pair="rgb_vis")
+    assert tried == models
+    assert "regression_linear (The sums must not be singular; they are)" in str(caught.value)
+    assert "regression_polynomial (KeyError: 'no one thought of this')" in str(caught.value)
+    assert "regression_mean" not in str(caught.value)
+
+
+def test_a_model_alone_fails_with_its_own_error(tried: list[str]) -> None:
+    with pytest.raises(DataError, match=r"^The sums must not be singular; they are\.$"):
+        train(model=["regression_linear"], pair="rgb_vis")
+
+
+def test_ctrl_c_ends_all_of_several_models(tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(unit: Unit, *_: object, **__: object) -> None:
+        tried.append(unit.model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hyperskin.steps.train_unit.train_unit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(model=REGRESSIONS, pair="rgb_vis")
+    assert tried == REGRESSIONS[:1]
