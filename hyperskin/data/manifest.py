@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,16 @@ class Manifest:
             )
             for entry in entries
         ]
+
+    def require_pairs(self, pairs: Iterable[Pair]) -> None:
+        """Refuse what cannot be trained and examined, before hours are spent on it.
+
+        Raises:
+            DataError: A split is empty, or the data do not hold a pair's cubes.
+        """
+        for pair in pairs:
+            for split in SPLITS:
+                self.pair_files(split, pair)
 
     def _truth_files(self, entry: CaptureEntry) -> TruthFiles | None:
         if not entry.truth:

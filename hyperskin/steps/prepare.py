@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from hyperskin.data.manifest import Manifest
+from hyperskin.pairs import find_pair
 from hyperskin.params import Params
 from hyperskin.tracking.store import prepare_store
 
@@ -15,12 +16,15 @@ _log = logging.getLogger(__name__)
 def prepare(*, params_file: Path = Path("params.yaml"), data: Path = Path("data")) -> None:
     """Check every file against the manifest and create the MLflow database, once, before workers start.
 
+    What no training of params.yaml could end with is refused here too: a split without a capture, a pair without cubes.
+
     Args:
         params_file: Parameters.
         data: Folder with the manifest.
     """
-    Params.read(params_file)
+    params = Params.read(params_file)
     manifest = Manifest.read(data / "manifest.json")
+    manifest.require_pairs(find_pair(name) for name in params.train.pairs)
     manifest.check_files()
     store = prepare_store(Path.cwd())
     _log.info("data: %d captures as the manifest says (%s)", len(manifest.captures), manifest.digest[:12])

@@ -11,7 +11,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from hyperskin.data.manifest import Manifest
-from hyperskin.data.split import SPLITS
 from hyperskin.errors import HyperSkinError, ServiceError
 from hyperskin.params import Params
 from hyperskin.steps.unit import Unit
@@ -40,8 +39,7 @@ def train(*, model: list[str], pair: str, params_file: Path = Path("params.yaml"
     params = Params.read(params_file)
     manifest = Manifest.read(data / "manifest.json")
     units = [Unit.of(name, pair, params, manifest) for name in model]
-    for split in SPLITS:  # told now, not after hours of training
-        manifest.pair_files(split, units[0].pair)
+    manifest.require_pairs([units[0].pair])
     store = prepare_store(Path.cwd())
     unfinished = [unit for unit in units if not _is_finished(unit, store)]
     if not unfinished:
