@@ -21,8 +21,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.alive import marked_alive
 from flows.slots import Slots, find_slots
+from hyperskin.data.manifest import Manifest
 from hyperskin.environment import apply_closed_settings, child_environment, repository_root
 from hyperskin.errors import HyperSkinError, ServiceError, UnknownNameError
+from hyperskin.pairs import find_pair
 from hyperskin.params import FILE_NAME, Params
 from hyperskin.processes import Children
 from hyperskin.steps.unit import is_regression, model_names, open_units
@@ -182,7 +184,11 @@ def _gather(futures: Mapping[Job, Future]) -> dict[str, str]:
 
 
 def _tell(failures: Mapping[str, str], unit_count: int) -> str:
-    each = "; ".join(f"{name} ({reason.rstrip('.')})" for name, reason in failures.items())
+    """Return one sentence; what failed for the same reason stands together before it."""
+    names: dict[str, list[str]] = {}
+    for name, reason in failures.items():
+        names.setdefault(reason.rstrip("."), []).append(name)
+    each = "; ".join(f"{', '.join(own)} ({reason})" for reason, own in names.items())
     return (
         f"All {unit_count} trainings and the comparison must end well, and these did not: {each}. "
         "Mend it and run train-all again: what is finished is skipped."
@@ -215,7 +221,8 @@ def main() -> None:
     root = repository_root()
     apply_closed_settings(root)
     try:
-        if open_units(root):
+        if left := open_units(root):
+            _require_trainable(root, [pair for _, pair in left])
             with temporary_settings(restore_defaults={PREFECT_API_URL}):  # an empty address would lose tasks' states
                 train_all()
         else:
@@ -223,6 +230,13 @@ def main() -> None:
             Children(root, child_environment(root)).run(hyperskin_command("compare"), on_line=_tell_terminal)
     except HyperSkinError as error:
         sys.exit(f"hyperskin: {error}")
+
+
+def _require_trainable(root: Path, pairs: Sequence[str]) -> None:
+    """Refuse data that no training could end with, as `prepare` does, before a server starts for it."""
+    path = root / "data" / "manifest.json"
+    if path.is_file():
+        Manifest.read(path).require_pairs(find_pair(name) for name in dict.fromkeys(pairs))
 
 
 def _tell_terminal(line: str) -> None:

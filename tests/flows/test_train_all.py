@@ -12,6 +12,8 @@ import pytest
 
 import flows.train_all
 from flows.train_all import choose_units, group_units, hyperskin_command, train_all, train_all_units
+from hyperskin.data.capture import CaptureId
+from hyperskin.data.manifest import CaptureEntry, FileEntry, write_manifest
 from hyperskin.errors import ServiceError, UnknownNameError
 from hyperskin.params import FILE_NAME, Params
 
@@ -97,7 +99,7 @@ def test_one_broken_training_stops_no_other_and_is_named_in_the_end(project):
 def test_nothing_is_compared_where_nothing_was_trained(project):
     project.break_down("train")
 
-    with pytest.raises(ServiceError, match=r"hrnet on rgb_vis \(.*hrnet on msi_nir \("):
+    with pytest.raises(ServiceError, match=r"hrnet on rgb_vis, hrnet on msi_nir \(the loss"):
         train_all_units(project.root, models=["hrnet"], command=project.command)
     assert not (project.notes / "compare.start").exists()
 
@@ -105,8 +107,42 @@ def test_nothing_is_compared_where_nothing_was_trained(project):
 def test_a_broken_comparison_is_told_beside_broken_trainings(project):
     project.break_down("compare", "hrnet")
 
-    with pytest.raises(ServiceError, match=r"hrnet on rgb_vis \(.*the comparison \("):
+    with pytest.raises(ServiceError, match=r"hrnet on rgb_vis, the comparison \(the loss"):
         train_all_units(project.root, models=["hrnet", "hscnn_plus"], pairs=["rgb_vis"], command=project.command)
+
+
+def test_each_reason_is_told_once(project):
+    def command(*words):
+        if words[0] == "train" and "regression_mean" in words:
+            return [sys.executable, "-c", "import sys; sys.exit('hyperskin: the sums must not be singular.')"]
+        return project.command(*words)
+
+    project.break_down("hrnet", "mst_plus_plus")
+    with pytest.raises(ServiceError) as caught:
+        train_all_units(project.root, models=["regression_mean", *NETWORKS], command=command)
+
+    assert "did not: regression_mean on rgb_vis, regression_mean on msi_nir (the sums must not be singular); " in str(
+        caught.value
+    )
+    assert (
+        "; hrnet on rgb_vis, hrnet on msi_nir, mst_plus_plus on rgb_vis, mst_plus_plus on msi_nir "
+        "(the loss must be finite; it is nan). Mend it"
+    ) in str(caught.value)
+
+
+def test_data_without_validation_are_refused_before_a_server_starts(project, monkeypatch, capsys):
+    file = FileEntry("file", 1, "0" * 64)
+    contents = {"vis": "v", "nir": "n", "valid": "m"}
+    entries = [
+        CaptureEntry(CaptureId.parse(f"p00{number}_smile_left"), "train", file, file, None, (24, 32), contents, {})
+        for number in (1, 2)
+    ]
+    write_manifest(project.root / "data" / "manifest.json", source="phantom", settings={}, captures=entries)
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(flows.train_all, "train_all", lambda: pytest.fail("the server started"))
+    monkeypatch.setattr(flows.train_all, "apply_closed_settings", lambda root: None)
+    with pytest.raises(SystemExit, match=r"^hyperskin: The split 'valid' must hold a capture; it holds none: name "):
+        flows.train_all.main()
 
 
 def test_a_broken_preparation_ends_the_flow_at_once(project):
