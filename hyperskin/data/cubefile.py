@@ -180,15 +180,19 @@ def write_cubes(
         attributes: Plain values for the header; read when the block ends, so counts may be filled in on the way.
     """
     with atomic_path(path) as temporary:
-        _require_room(path, height * width * (2 * sum(map(len, bands.values())) + 1))
+        require_disk_room(path, height * width * (2 * sum(map(len, bands.values())) + 1))
         with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
             writer = CubeWriter(file, bands, height, width)
             yield writer
             writer.close(attributes)
 
 
-def _require_room(path: Path, needed_bytes: int) -> None:
-    """Refuse to begin on a full disk: HDF5 crashes the process when it cannot write what it holds."""
+def require_disk_room(path: Path, needed_bytes: int) -> None:
+    """Refuse to begin on a full disk: HDF5 crashes the process when it cannot write what it holds.
+
+    Raises:
+        DataError: The disk of `path`, whose folder is there, has fewer bytes left.
+    """
     free_bytes = shutil.disk_usage(path.parent).free
     if free_bytes < needed_bytes:
         raise DataError(f"{path} needs {needed_bytes} bytes; its disk has {free_bytes} left: make room.")

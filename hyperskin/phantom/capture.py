@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,10 +16,10 @@ import numpy.typing as npt
 from hyperskin.atomic import atomic_path
 from hyperskin.bands import FX10, NIR, VIS
 from hyperskin.data.capture import CaptureId
-from hyperskin.data.cubefile import CHUNK_PX, CubeWriter, write_cubes
+from hyperskin.data.cubefile import CHUNK_PX, CubeWriter, require_disk_room, write_cubes
 from hyperskin.data.truth import LABELS, NAMES, PANEL, TRUTH_CUBES, TRUTH_MAPS
 from hyperskin.envi import Counts, write_envi
-from hyperskin.errors import DataError, ShapeError
+from hyperskin.errors import DataError, HyperSkinError, ShapeError
 from hyperskin.phantom.face import LABELS as LABEL_NAMES
 from hyperskin.phantom.recipe import Recipe
 from hyperskin.phantom.scene import Scene
@@ -26,6 +27,8 @@ from hyperskin.phantom.sensor import Sensor, panel_reflectance
 
 _BLOCK_LINES = 16
 _PICTURE_NM = (640.0, 550.0, 460.0)
+_MOST_MAPS = 12
+_HEADER_BYTES = 1 << 16  # of all files together
 _PREFIXES = ("DARKREF_", "WHITEREF_", "")
 _UNITS = {
     "melanin_fraction": "share of the epidermis",
@@ -110,13 +113,15 @@ def write_scene(
 
     Raises:
         ShapeError: The scene's lines do not fit together.
-        DataError: A reflectance or a label is impossible, or the disk is full.
+        DataError: A reflectance or a label is impossible, or the disk is full or refuses to be written.
     """
     headers = {prefix: f"capture/{prefix}{capture.name}.hdr" for prefix in _PREFIXES}
     names = [name for header in headers.values() for name in (header.removesuffix("hdr") + "raw", header)]
     names += [TRUTH_CUBES, TRUTH_MAPS]
     sensor = Sensor(scene.width, seed=recipe.seed, noise=recipe.noise)
     _remove(folder, names)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    require_disk_room(folder / "capture", _most_bytes(scene, recipe.reference_lines))
     try:
         for prefix, record in (("DARKREF_", sensor.dark_lines), ("WHITEREF_", sensor.white_lines)):
             spans = _spans(recipe.reference_lines, block_lines)
@@ -126,10 +131,24 @@ def write_scene(
             cubes = stack.enter_context(_write_truth_cubes(folder / TRUTH_CUBES, capture, scene))
             maps = stack.enter_context(_write_truth_maps(folder / TRUTH_MAPS, capture, scene, label_names))
             _write_counts(folder / headers[""], _scan(scene, sensor, capture, cubes, maps, block_lines), scene.width)
-    except BaseException:
+    except BaseException as error:
         _remove(folder, names)
+        if isinstance(error, OSError | RuntimeError) and not isinstance(error, HyperSkinError):  # HDF5 gives either
+            reason = " ".join(str(error).split())  # of several lines, from HDF5
+            raise DataError(
+                f"{folder} must take the files of {capture.name}; they cannot be written ({reason}): "
+                "make room on its disk and try again."
+            ) from error
         raise
     return names
+
+
+def _most_bytes(scene: ScannedScene, reference_lines: int) -> int:
+    """Return how much room a capture may take: counts, noise-free cubes, labels and maps, compressed or not."""
+    chunks = [math.ceil(side / CHUNK_PX) * min(CHUNK_PX, side) for side in (scene.height, scene.width)]
+    counts = (scene.height + 2 * reference_lines) * scene.width * len(FX10) * np.dtype(np.uint16).itemsize
+    truth = math.prod(chunks) * (2 * (len(VIS) + len(NIR)) + 1 + 4 * _MOST_MAPS)
+    return counts + truth + _HEADER_BYTES
 
 
 def _spans(lines: int, block_lines: int) -> Iterator[tuple[int, int]]:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import errno
+import re
+import resource
 import subprocess
 import sys
 import tracemalloc
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -16,7 +20,7 @@ from spectral.io.bilfile import BilFile
 from hyperskin.atomic import file_sha256
 from hyperskin.bands import FX10, NIR, VIS
 from hyperskin.data.capture import CaptureId
-from hyperskin.data.cubefile import CubeReader
+from hyperskin.data.cubefile import CubeReader, CubeWriter
 from hyperskin.data.truth import PANEL, read_truth_maps
 from hyperskin.envi import open_envi
 from hyperskin.errors import DataError, MissingFileError, ShapeError
@@ -64,7 +68,7 @@ class Card:
 
     def lines(self, first: int, count: int) -> Lines:
         if self.fails_at is not None and first + count > self.fails_at:
-            raise RuntimeError("the light went out")
+            raise ArithmeticError("the light went out")
         row = np.arange(first, first + count)[:, np.newaxis]
         level = np.broadcast_to(self.level + self.slope * row, (count, self.width))[..., np.newaxis]
         paint = [(level * skin(nm)).astype(np.float32) for nm in (CENTRES_NM, VIS.centres_nm(), NIR.centres_nm())]
@@ -204,9 +208,56 @@ def test_another_seed_or_capture_gives_other_counts_of_the_same_truth(tmp_path):
 @pytest.mark.parametrize("fails_at", [1, 20])
 def test_a_failure_leaves_nothing_even_of_an_older_capture(tmp_path, fails_at):
     write(tmp_path)
-    with pytest.raises(RuntimeError, match="the light went out"):
+    with pytest.raises(ArithmeticError, match="the light went out"):
         write(tmp_path, Card(fails_at=fails_at), block_lines=8)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def left_behind(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 32), (70, 130)])
+def test_a_disk_without_room_for_all_of_a_capture_is_refused_at_once(tmp_path, monkeypatch, height, width):
+    write(tmp_path / "measured", Card(height, width))
+    needed = sum((tmp_path / "measured" / name).stat().st_size for name in FILES)
+    monkeypatch.setattr(Sensor, "dark_lines", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=needed))
+    with pytest.raises(DataError, match=rf"capture needs \d+ bytes; its disk has {needed} left: make room\."):
+        write(tmp_path / "refused", Card(height, width))
+    assert left_behind(tmp_path / "refused") == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("Can't decrement id ref count (file write failed: time = Thu\n, errno = 28)"),
+    ],
+)
+def test_a_disk_that_fills_on_the_way_is_one_sentence(tmp_path, monkeypatch, error):
+    """HDF5 raises the one or the other, and names no file."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(CubeWriter, "close", fail)
+    reason = re.escape(str(error).replace("\n", " "))
+    text = rf"{tmp_path} must take the files of p001_neutral_front; they cannot be written \({reason}\)"
+    with pytest.raises(DataError, match=text):
+        write(tmp_path)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_file_that_may_not_grow_is_one_sentence(tmp_path):
+    largest, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        with pytest.raises(DataError, match=r"must take the files of p001_neutral_front; .*File too large"):
+            write(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    assert left_behind(tmp_path) == []
 
 
 def test_an_old_capture_is_taken_away_before_the_new_one_comes(tmp_path, monkeypatch):
