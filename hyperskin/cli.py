@@ -13,8 +13,8 @@ from pathlib import Path
 from cyclopts import App, CycloptsError, Group, Parameter
 
 import hyperskin
-from hyperskin.environment import apply_closed_settings
-from hyperskin.errors import HyperSkinError
+from hyperskin.environment import apply_closed_settings, repository_root
+from hyperskin.errors import HyperSkinError, MissingFileError
 
 _PEOPLE = Group.create_ordered("What people type")
 _STAGES = Group.create_ordered("What `dvc repro` and the flows run")
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     verb = tokens[0] if tokens else None
     _refuse_unknown_verb(verb)
-    apply_closed_settings(Path.cwd())
+    apply_closed_settings(_home())
     atexit.register(gc.freeze)  # else the end of a process looks for garbage in all of torch and MLflow, for a second
     _set_up_logging()
     try:
@@ -81,6 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("hyperskin: stopped.\n")
         sys.exit(130)
+
+
+def _home() -> Path:
+    """Return where caches and Prefect's files go: the repository we are in, else this folder."""
+    try:
+        return repository_root()
+    except MissingFileError:
+        return Path.cwd()
 
 
 def _tell_default(value: object) -> str | None:

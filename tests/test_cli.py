@@ -1,5 +1,6 @@
 """The command line teaches, starts fast, and answers a slip with one sentence."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,28 @@ def test_a_slip_is_one_sentence_and_an_exit_code(
     assert result.returncode == code
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_caches_lie_at_the_root_of_the_repository_and_else_here(tmp_path: Path, inside: bool) -> None:
+    folder = tmp_path / "docs" / "pictures"
+    folder.mkdir(parents=True)
+    if inside:
+        (tmp_path / "params.yaml").touch()
+        (tmp_path / "dvc.yaml").touch()
+    script = (
+        "import os\nfrom hyperskin.cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+        "print(*(os.environ[name] for name in ('MPLCONFIGDIR', 'DVC_SITE_CACHE_DIR', 'PREFECT_HOME')), sep='\\n')"
+    )
+    ours = ("MPLCONFIGDIR", "DVC_SITE_CACHE_DIR", "PREFECT_HOME")
+    bare = {name: value for name, value in os.environ.items() if name not in ours}
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=bare, capture_output=True, text=True, check=True
+    )
+    home = tmp_path if inside else folder
+    expected = [home / ".cache" / "matplotlib", home / ".cache" / "dvc", home / ".prefect"]
+    assert [Path(line) for line in result.stdout.splitlines()[-3:]] == expected
 
 
 def test_ctrl_c_is_told_in_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
