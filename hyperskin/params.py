@@ -36,10 +36,10 @@ class PhantomParams(_Section):
 
     subjects: int = Field(ge=1, le=999)
     captures: tuple[str, ...] = Field(min_length=1)
-    height_px: int = Field(ge=16)
-    width_px: int = Field(ge=16)
-    reference_lines: int = Field(ge=2)
-    noise: float = Field(ge=0)
+    height_px: int = Field(ge=16, le=4096)
+    width_px: int = Field(ge=16, le=4096)
+    reference_lines: int = Field(ge=2, le=1000)
+    noise: float = Field(ge=0, le=100)
     extended_optics: bool
     seed: int = Field(ge=0)
 

@@ -47,6 +47,10 @@ def test_the_repository_ships_what_init_writes() -> None:
         (("subjects: 12", "subjects: 0"), "`phantom.subjects`.*greater than or equal to 1; got 0"),
         (("height_px: 64", "height_px: 8"), "`phantom.height_px`.*greater than or equal to 16; got 8"),
         (("noise: 1.0", "noise: -1.0"), "`phantom.noise`"),
+        (("height_px: 64", "height_px: 4097"), "`phantom.height_px`.*less than or equal to 4096; got 4097"),
+        (("width_px: 64", "width_px: 1000000"), "`phantom.width_px`.*less than or equal to 4096; got 1000000"),
+        (("reference_lines: 20", "reference_lines: 1001"), "`phantom.reference_lines`.*equal to 1000; got 1001"),
+        (("noise: 1.0", "noise: 1e300"), r"`phantom.noise`.*less than or equal to 100; got 1e\+300"),
         (("neutral_left", "neutral_up"), "`phantom.captures`: each must be one of neutral_front, .*got 'neutral_up'"),
         (("neutral_left", "neutral_front"), "`phantom.captures`: .*once; one stands twice in neutral_front"),
         (
