@@ -170,8 +170,8 @@ class Manifest:
     def evaluation_fingerprint(self, pair: Pair, *, metrics: Mapping[str, Any]) -> str:
         """Return the hash of the examination: scores with different ones are never ranked together.
 
-        It covers the pair, the test captures with the hashes of their target cubes, masks and valid maps, and what
-        `metrics` says of the metrics' version and parameters. The input is not part of it.
+        It covers the pair, the test captures with the hashes of their target cubes, masks, valid maps and, where it is
+        known, truth, and what `metrics` says of the metrics' version and parameters. The input is not part of it.
         """
         return _digest(
             {
@@ -182,6 +182,7 @@ class Manifest:
                         "cubes": [entry.contents[name] for name in pair.cubes],
                         "valid": entry.contents["valid"],
                         "mask": None if entry.mask is None else entry.mask.sha256,
+                        **({"truth": {name: file.sha256 for name, file in entry.truth.items()}} if entry.truth else {}),
                     }
                     for entry in self.of_split("test")
                 },

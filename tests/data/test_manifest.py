@@ -145,3 +145,23 @@ def test_the_fingerprint_is_that_of_the_examination(tmp_path: Path, entries: lis
     ):
         assert _fingerprint(tmp_path, [*entries[:3], changed]) != first
     assert _fingerprint(tmp_path, entries, version=2) != first
+
+
+def test_another_truth_is_another_examination(tmp_path: Path, entries: list[CaptureEntry]) -> None:
+    """Scores against the noise-free cubes, and on true skin, depend on it; a truth of training captures does not count.
+
+    Where nothing is known the fingerprint is that of before there was a truth.
+    """
+    first = _fingerprint(tmp_path, entries)
+    assert first == "3919fac1628d6fa2631cba064ba4235f4c14102ebb7e13379d99bc66099586a6"
+    truth = {name: FileEntry(f"raw/truth/{name}.h5", 3, ABC) for name in ("cubes", "maps")}
+    assert _fingerprint(tmp_path, [replace(entries[0], truth=truth), *entries[1:]]) == first
+
+    def examined(**changed: FileEntry) -> str:
+        return _fingerprint(tmp_path, [*entries[:3], replace(entries[3], truth={**truth, **changed})])
+
+    known = examined()
+    assert known != first
+    for name, file in truth.items():
+        assert examined(**{name: replace(file, sha256="0" * 64)}) != known
+        assert examined(**{name: replace(file, path="raw/elsewhere.h5")}) == known
