@@ -23,7 +23,9 @@ LABELS = "labels"
 NAMES = "names"
 SKIN_SHARE = "skin_share"
 
-_SUBJECT = frozenset({"skin", "lips", "brow", "sclera", "iris", "teeth", "beard"})
+SUBJECT_LABELS = ("skin", "lips", "brow", "sclera", "iris", "teeth", "beard")
+"""What makes up the subject, as a mask means it: hair and clothes do not."""
+
 _PURE = 0.95
 
 
@@ -58,7 +60,7 @@ class TruthMaps:
 
     def subject(self) -> npt.NDArray[np.bool_]:
         """Return which pixels are the person, hair and clothes excepted, (H, W) bool."""
-        return np.isin(self.labels, [index for index, name in enumerate(self.names) if name in _SUBJECT])
+        return np.isin(self.labels, [index for index, name in enumerate(self.names) if name in SUBJECT_LABELS])
 
     def pure_skin(self) -> npt.NDArray[np.bool_]:
         """Return which pixels show skin and almost nothing else, (H, W) bool."""

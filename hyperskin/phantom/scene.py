@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hyperskin.bands import FX10, NIR, VIS
 from hyperskin.data.capture import CaptureId
+from hyperskin.data.truth import SUBJECT_LABELS
 from hyperskin.errors import DataError
 from hyperskin.phantom import materials
 from hyperskin.phantom.face import (
@@ -19,6 +20,7 @@ from hyperskin.phantom.face import (
     CLOTHES,
     HAIR,
     IRIS,
+    LABELS,
     LIPS,
     SCLERA,
     SKIN,
@@ -33,8 +35,8 @@ from hyperskin.phantom.recipe import Recipe, random_stream
 from hyperskin.skin.chromophores import water_absorption
 from hyperskin.skin.optics import skin_reflectance
 
-SUBJECT = (SKIN, LIPS, BROW, SCLERA, IRIS, TEETH, BEARD)
-"""Labels that make up the subject, as a mask means it."""
+SUBJECT = tuple(LABELS.index(name) for name in SUBJECT_LABELS)
+"""Places in `face.LABELS` of what makes up the subject."""
 
 _WAVELENGTHS_NM = np.concatenate([FX10.centres_nm(), VIS.centres_nm(), NIR.centres_nm()])
 _VIEW_HEIGHT = 2.12  # head units from the top to the bottom of the frame

@@ -9,6 +9,7 @@ import pytest
 
 from hyperskin.bands import FX10, NIR, VIS
 from hyperskin.data.capture import CaptureId
+from hyperskin.data.truth import SUBJECT_LABELS
 from hyperskin.errors import DataError
 from hyperskin.phantom import scene as scene_module
 from hyperskin.phantom.face import BACKGROUND, LABELS, LIPS, SKIN, cover, tissue
@@ -75,6 +76,11 @@ def test_reflectance_is_finite_and_not_negative(seen):
             assert np.isfinite(cube).all()
             assert cube.min() >= 0
         assert np.percentile(whole.lines.reflectance, 99) < 1
+
+
+def test_the_subject_is_what_the_examination_takes_for_it():
+    assert tuple(LABELS[index] for index in SUBJECT) == SUBJECT_LABELS
+    assert set(LABELS) - set(SUBJECT_LABELS) == {"background", "clothes", "hair"}
 
 
 def test_the_truth_is_the_sensors_spectrum_interpolated(seen):
