@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 
 from hyperskin.phantom.fields import SolidField, Spots
-from hyperskin.phantom.recipe import Recipe, random_stream
-from hyperskin.skin.optics import SKIN_TYPES
+from hyperskin.phantom.recipe import SKIN_TYPES, Recipe, random_stream
 
 HairStyle = Literal["bald", "short", "curly", "long"]
 

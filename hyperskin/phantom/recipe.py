@@ -12,7 +12,8 @@ from hyperskin.errors import DataError, UnknownNameError
 
 EXPRESSIONS = ("neutral", "smile")
 DIRECTIONS = ("front", "left", "right")
-SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
+SKIN_TYPES = {"I": 0.011, "II": 0.028, "III": 0.050, "IV": 0.085, "V": 0.190, "VI": 0.360}
+"""Share of the epidermis that melanosomes fill, by Fitzpatrick's type."""
 
 _MOST_SUBJECTS = 999
 # The first twelve hold every type twice: six who may be held out, then six to train on.

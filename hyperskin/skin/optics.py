@@ -27,9 +27,6 @@ Field = float | npt.NDArray[np.floating[Any]]
 Columns = dict[str, Floats]
 Block = npt.NDArray[np.floating[Any]]
 
-SKIN_TYPES = {"I": 0.011, "II": 0.028, "III": 0.050, "IV": 0.085, "V": 0.190, "VI": 0.360}
-"""Share of the epidermis that melanosomes fill, by Fitzpatrick's type."""
-
 _EPIDERMIS_CM = 60e-4
 _EPIDERMIS_PASSES = 3.0  # of its thickness: once straight in, and twice as far on the way out, which is diffuse
 _FRESNEL = (0.4 / 2.4) ** 2  # of skin, n = 1.4, at normal incidence

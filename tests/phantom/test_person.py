@@ -8,7 +8,6 @@ import pytest
 from hyperskin.phantom.head import AXES
 from hyperskin.phantom.person import Person
 from hyperskin.phantom.recipe import SKIN_TYPES, Recipe
-from hyperskin.skin import optics
 
 RECIPE = Recipe(seed=1, skin_type="III", height_px=24, width_px=32)
 PLACES = np.random.default_rng(0).uniform(-0.6, 0.6, (50, 3)).astype(np.float32)
@@ -55,7 +54,7 @@ def test_optics_change_the_tissue_alone_and_basic_optics_hold_the_extended_const
 
 @pytest.mark.parametrize("skin_type", SKIN_TYPES)
 def test_melanin_scatters_around_that_of_the_type(crowd, skin_type):
-    share = np.array([person.tissue.melanin_fraction for person in crowd[skin_type]]) / optics.SKIN_TYPES[skin_type]
+    share = np.array([person.tissue.melanin_fraction for person in crowd[skin_type]]) / SKIN_TYPES[skin_type]
     assert np.median(share) == pytest.approx(1, abs=0.12)
     assert 0.1 < np.log(share).std() < 0.26
     assert np.abs(np.log(share)).max() <= 2.5 * 0.18 + 1e-9

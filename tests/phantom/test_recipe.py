@@ -7,6 +7,7 @@ import pytest
 
 from hyperskin.errors import DataError, UnknownNameError
 from hyperskin.phantom.recipe import SKIN_TYPES, Recipe, held_out, plan_subjects, random_stream
+from hyperskin.skin import optics
 
 QUOTA = {"I": 4, "II": 9, "III": 14, "IV": 13, "V": 7, "VI": 4}
 
@@ -67,7 +68,7 @@ def test_those_held_out_are_of_every_type_and_the_others_too(count):
     assert {plan[name] for name in (*test, *valid)} == set(SKIN_TYPES)
     assert {plan[name] for name in plan if name not in (*test, *valid)} == set(SKIN_TYPES)
     for group in (test, valid):
-        places = [SKIN_TYPES.index(plan[name]) for name in group]
+        places = [list(SKIN_TYPES).index(plan[name]) for name in group]
         assert min(places) <= 2
         assert max(places) >= 4
 
@@ -111,3 +112,9 @@ def test_a_skin_type_that_is_none_is_refused():
 def test_a_frame_that_cannot_be_drawn_is_refused(wrong):
     with pytest.raises(DataError, match="16 x 16 px or more, 2 reference lines or more and no negative noise"):
         Recipe(**{"seed": 1, "skin_type": "I", "height_px": 24, "width_px": 32, **wrong})
+
+
+def test_types_are_listed_once_from_light_to_dark():
+    assert list(SKIN_TYPES) == ["I", "II", "III", "IV", "V", "VI"]
+    assert list(SKIN_TYPES.values()) == sorted(SKIN_TYPES.values())
+    assert not hasattr(optics, "SKIN_TYPES")

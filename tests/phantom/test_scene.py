@@ -17,7 +17,6 @@ from hyperskin.phantom.head import Part, turn
 from hyperskin.phantom.person import Person
 from hyperskin.phantom.recipe import EXPRESSIONS, SKIN_TYPES, Recipe, plan_subjects
 from hyperskin.phantom.scene import SUBJECT, Scene, SceneLines
-from hyperskin.skin import optics
 from hyperskin.skin.optics import Skin, individual_typology_angle, skin_reflectance
 
 PLAN = plan_subjects(12)
@@ -388,7 +387,7 @@ def test_the_scene_shows_the_complexion_of_its_type(seen, name):
     colour = (lines.vis[pure] - lines.maps["specular"][pure][:, None]) / lines.maps["shading"][pure][:, None]
     skin_type = PLAN[name[:4]]
     published = skin_reflectance(
-        Skin(optics.SKIN_TYPES[skin_type], blood_fraction=0.012, oxygenation=0.68, water_fraction=0.65),
+        Skin(SKIN_TYPES[skin_type], blood_fraction=0.012, oxygenation=0.68, water_fraction=0.65),
         VIS.centres_nm(),
     )[0]
     np.testing.assert_allclose(np.median(colour, axis=0), published, rtol=0.35, atol=0.02)

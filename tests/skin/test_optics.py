@@ -12,8 +12,9 @@ from scipy.optimize import brentq, least_squares
 
 from hyperskin.bands import FX10, NIR, VIS, regular_bands
 from hyperskin.errors import DataError, ShapeError
+from hyperskin.phantom.recipe import SKIN_TYPES
 from hyperskin.skin import chromophores
-from hyperskin.skin.optics import SKIN_TYPES, Skin, individual_typology_angle, skin_reflectance
+from hyperskin.skin.optics import Skin, individual_typology_angle, skin_reflectance
 
 TYPICAL = Skin(melanin_fraction=0.05, blood_fraction=0.012, oxygenation=0.68, water_fraction=0.65)
 _INTERNAL = -1.440 / 1.4**2 + 0.710 / 1.4 + 0.668 + 0.0636 * 1.4  # light that the surface turns back into the skin
