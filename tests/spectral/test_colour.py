@@ -352,7 +352,7 @@ def test_all_bad_cube_is_all_black() -> None:
 def test_negative_reflectance_is_clipped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     cube = grey_cube()
     cube[0, :4] = -0.02
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="hyperskin"):
         picture = render_srgb(cube, VIS)
     assert (picture.clipped.below_count, picture.clipped.above_count) == (12, 0)
     assert not picture.rgb[0, :4].any()
