@@ -29,7 +29,7 @@ _VERBS = (
     ("acquire", "hyperskin.steps.acquire:acquire", _STAGES, "Bring the originals into data/raw; draw the phantom."),
     ("calibrate", "hyperskin.steps.calibrate:calibrate", _STAGES, "Counts to reflectance, on 31 + 31 bands."),
     ("render", "hyperskin.steps.render:render", _STAGES, "What consumer cameras would have stored."),
-    ("mask", "hyperskin.steps.mask:mask", _STAGES, "Subject against background."),
+    ("mask", "hyperskin.steps.mask:mask", _STAGES, "Face and neck, without hair, clothes and wall."),
     ("split", "hyperskin.steps.split:split", _STAGES, "Subjects to train, valid and test."),
     ("manifest", "hyperskin.steps.manifest:manifest", _STAGES, "Every file with hash, shape and quality."),
     ("prepare", "hyperskin.steps.prepare:prepare", _STAGES, "Check the data and create the MLflow database."),

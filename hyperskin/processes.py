@@ -129,7 +129,8 @@ class Children:
         try:
             yield
         except BaseException:
-            self.stop()
+            with deaf_to_signals():
+                self.stop()
             raise
 
     @contextlib.contextmanager
@@ -142,7 +143,8 @@ class Children:
         try:
             yield process
         except BaseException:
-            stop(process)
+            with deaf_to_signals():  # a second Ctrl-C would leave it running for nobody
+                stop(process)
             raise
         finally:
             with self._lock:
@@ -168,10 +170,16 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
 
 
 @contextlib.contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """Let every request to end do what Ctrl-C does, also in a shell's background, where Ctrl-C does nothing."""
+def interrupted_by_signals(say: str = "") -> Iterator[None]:
+    """Let every request to end do what Ctrl-C does, also in a shell's background, where Ctrl-C does nothing.
+
+    Args:
+        say: A line for the terminal at once, where the end takes a while.
+    """
 
     def interrupt(*_: object) -> None:
+        if say:
+            os.write(2, f"\n{say}\n".encode())
         raise KeyboardInterrupt
 
     with _handling(dict.fromkeys(_END, interrupt)):
@@ -187,6 +195,9 @@ def deaf_to_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+        yield
+        return
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

@@ -1,6 +1,8 @@
 """Processes that end, fail, hang and refuse to go."""
 
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -10,6 +12,8 @@ import pytest
 
 from hyperskin.errors import ServiceError
 from hyperskin.processes import Children, how_it_ended, lines, start, stop
+
+ROOT = Path(__file__).parent.parent
 
 IGNORES_REQUESTS = (
     "import signal, subprocess, sys, time\n"
@@ -140,3 +144,34 @@ def test_an_error_while_listening_ends_the_process(children):
     with pytest.raises(KeyboardInterrupt):
         children.run(python("import os, time; print(os.getpid(), flush=True); time.sleep(60)"), on_line=listen)
     assert not is_running(pids[0])
+
+
+STUBBORN = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), sys.exit(0)))
+print("here", flush=True)
+time.sleep(600)
+"""
+IMPATIENT = """
+import os, sys
+from pathlib import Path
+from hyperskin.processes import Children, interrupted_by_signals
+
+with interrupted_by_signals("stopping ..."):
+    children = Children(Path.cwd(), dict(os.environ))
+    children.run([sys.executable, "-c", sys.argv[1]], on_line=lambda line: print(line, flush=True))
+"""
+
+
+def test_a_second_request_to_end_leaves_nothing_running(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IMPATIENT, STUBBORN]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes) as process:
+        assert process.stdout.readline() == "here\n"
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        said = process.communicate(timeout=60)[1]
+    assert not Path(f"/proc/{child}").exists()
+    assert said.startswith("\nstopping ...\n")

@@ -38,15 +38,15 @@ _log = logging.getLogger(__name__)
 _FAREWELL = """
 What you see. Each row is a model that saw 8-bit camera pictures of some people and was examined on others. SAM is the
 angle between the reconstructed and the measured spectrum of a pixel in rad, SSIM compares them as pictures; "masked"
-leaves the background out. The rows in italics are regressions fitted in seconds: a network earns its keep only above
-them, and the lines below a table say which do not. {effort}
+counts face and neck alone, without hair, clothes and wall. The rows in italics are regressions fitted in seconds: a
+network earns its keep only above them, and the lines below a table say which do not. {effort}
 
 Look at
 {sheet}  hyperskin ui            the MLflow pages; then open
 {links}
 Try next (after `source .venv/bin/activate`)
   train.seconds in params.yaml, then `make demo` again: longer training; the data stay, finished models are kept
-  hyperskin init --profile study                 more people, larger frames and networks; an hour or two
+  hyperskin init --profile study --overwrite     more people, larger frames and networks; an hour or two
   hyperskin init --source lumo --path FOLDER     your own Specim captures; `cave` reads public scenes
   hyperskin up, and in another terminal          the same flow as a deployment, with Prefect's pages
     prefect deployment run train-all --watch
@@ -59,7 +59,7 @@ def demo() -> None:
     """Make the phantom's data, train every model on it, compare them and draw one sheet.
 
     What is done already is kept: a second call takes seconds. It runs what params.yaml says, as long as that is the
-    phantom; `hyperskin init` puts the shipped parameters back.
+    phantom; `hyperskin init --overwrite` puts the shipped parameters back.
     """
     root = repository_root()
     params = Params.read(root / "params.yaml")
@@ -68,7 +68,7 @@ def demo() -> None:
             f"The demo shows the phantom; params.yaml is set up for {params.source.name!r}: run `dvc repro` and "
             "`python -m flows.train_all` for that, or `hyperskin init --overwrite` to get the demo back."
         )
-    with interrupted_by_signals():
+    with interrupted_by_signals("stopping; what is finished is kept ..."):
         data_s = _timed(lambda: _reproduce(root))
         train_s = _timed(lambda: _train(root, params))
         store = _report(root)
