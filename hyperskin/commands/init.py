@@ -189,16 +189,18 @@ def _tell_phantom(phantom: PhantomParams) -> None:
     )  # fmt: skip
     free_bytes = shutil.disk_usage(Path.cwd()).free
     if free_bytes < 2 * size_bytes:
-        _log.warning("this disk has room for %s: choose a smaller profile, or another disk", _gigabytes(free_bytes))
+        _log.warning("this disk has room for %s: choose a smaller profile, or another disk", _say_size(free_bytes))
 
 
 def describe_counts(count: int, size_bytes: int) -> str:
     """Return how much a phantom is, for people."""
-    return f"{count} captures, about {_gigabytes(size_bytes)} of counts"
+    return f"{count} captures, about {_say_size(size_bytes)} of counts"
 
 
-def _gigabytes(size_bytes: int) -> str:
+def _say_size(size_bytes: int) -> str:
     size = size_bytes / 1e9
+    if size < 0.1:
+        return f"{max(1, round(1000 * size))} MB"
     return f"{size:.1f} GB" if size < 10 else f"{size:.0f} GB" if size < 100 else f"{round(size, -1):.0f} GB"
 
 
