@@ -22,31 +22,27 @@ _END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REFUSAL = "hyperskin: "  # how our own command begins the sentence it ends with
 
 
-def start(command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start `command` as the leader of its own group, with stdout and stderr in one stream of text."""
-    return subprocess.Popen(  # noqa: S603 - a list of words that we chose, and no shell
+def start(
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], in_sight: bool = False
+) -> subprocess.Popen[str]:
+    """Start `command` as the leader of its own group.
+
+    Args:
+        command: A list of words that we chose.
+        folder: Where it runs.
+        environment: All of its environment.
+        in_sight: Its errors and bars are seen in this terminal and its other output nowhere; else `lines` gives both.
+    """
+    return subprocess.Popen(  # noqa: S603 - no shell
         command,
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL if in_sight else subprocess.PIPE,
+        stderr=None if in_sight else subprocess.STDOUT,
         text=True,
         encoding="utf-8",
         errors="replace",
-        start_new_session=True,
-    )
-
-
-def start_in_sight(command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start `command` as the leader of its own group; its errors and bars are seen here, its other output nowhere."""
-    return subprocess.Popen(  # noqa: S603 - a list of words that we chose, and no shell
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        text=True,
         start_new_session=True,
     )
 

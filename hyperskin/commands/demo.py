@@ -18,7 +18,7 @@ from hyperskin.atomic import write_text
 from hyperskin.environment import child_environment, repository_root
 from hyperskin.errors import ParamsError, ServiceError
 from hyperskin.params import Params
-from hyperskin.processes import Children, deaf_to_signals, interrupted_by_signals, start_in_sight, stop
+from hyperskin.processes import Children, deaf_to_signals, interrupted_by_signals, start, stop
 from hyperskin.sources.catalog import find_source
 
 REPORTS = Path("reports")
@@ -79,7 +79,8 @@ def demo() -> None:
 def _reproduce(root: Path) -> None:
     """Run DVC in this terminal, so that the stages' bars and DVC's errors are seen; it ends with us, however we end."""
     _heading("Data: six stages, from sensor counts to the manifest (dvc repro)")
-    process = start_in_sight([sys.executable, "-m", "dvc", "repro"], folder=root, environment=child_environment(root))
+    command = [sys.executable, "-m", "dvc", "repro"]
+    process = start(command, folder=root, environment=child_environment(root), in_sight=True)
     try:
         returncode = process.wait()
     except BaseException:
