@@ -48,6 +48,14 @@ def tracking_uri(root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlruns' / 'mlflow.db'}"
 
 
+def database_uri(root: Path, name: str) -> str:
+    """Return the address of our own database: HYPERSKIN_DATABASE, else the file `name`.db in mlruns below `root`.
+
+    Searches ("optuna") and the ledger of trainings ("ledger") are two files on one machine, and may share a server.
+    """
+    return os.environ.get("HYPERSKIN_DATABASE") or f"sqlite:///{root.resolve() / 'mlruns' / name}.db"
+
+
 def real_data() -> Path | None:
     """Return the folder of measured data named by HYPERSKIN_REALDATA, or None where it is unset."""
     folder = os.environ.get("HYPERSKIN_REALDATA")

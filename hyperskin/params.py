@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -100,13 +101,37 @@ class SplitParams(_Section):
         return self
 
 
-class NetworkParams(_Section):
-    """One network: its size and, where it differs from the rest, its learning rate."""
+class OwnRecipe(_Section):
+    """What one network may train with that differs from the rest; None: as the rest."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, ge=1)
+    loss: Literal["l1", "mrae"] | None = None
+
+
+class NetworkParams(OwnRecipe):
+    """One network: its size and, where it differs from the rest, how it is trained, on all pairs or on one."""
 
     blocks: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=4)
     stages: int | None = Field(default=None, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
+    by_pair: dict[str, OwnRecipe] = Field(default_factory=dict)
+
+    @field_validator("by_pair")
+    @classmethod
+    def _are_pairs(cls, by_pair: dict[str, OwnRecipe]) -> dict[str, OwnRecipe]:
+        for pair in by_pair:
+            find_pair(pair)
+        return by_pair
+
+    def own_recipe(self, pair: str) -> dict[str, Any]:
+        """Return what differs from the rest of `train` on one pair; what is said of the pair wins."""
+        layers = [self, self.by_pair.get(pair, OwnRecipe())]
+        values: dict[str, Any] = {}
+        for layer in layers:
+            own = layer.model_dump(mode="json", include=set(OwnRecipe.model_fields))
+            values |= {key: value for key, value in own.items() if value is not None}
+        return values
 
     def config(self) -> dict[str, int]:
         """Return the sizes that are set, by the names the network's builder knows."""
@@ -142,6 +167,23 @@ class TrainParams(_Section):
         return self
 
 
+class SweepParams(_Section):
+    """How the best recipe of every network is looked for."""
+
+    trials: int = Field(ge=1)
+    workers: int = Field(ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    pruner: Literal["median", "hyperband", "none"]
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.epochs is None and self.seconds is None:
+            raise ValueError("one of `epochs` and `seconds` must be set, or a trial never ends")
+        return self
+
+
 class RegressionParams(_Section):
     """The floor that every network must beat."""
 
@@ -160,6 +202,16 @@ class ExecutionParams(_Section):
 
     workers: int = Field(ge=0)
     threads: int = Field(ge=1)
+    dask: str
+    training: Literal["here", "workers"]
+    stale_s: float = Field(ge=5)
+
+    @field_validator("dask")
+    @classmethod
+    def _is_an_address(cls, dask: str) -> str:
+        if dask and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", dask):
+            raise ValueError("it must be the address of a Dask scheduler, such as tcp://host:8786, or empty")
+        return dask
 
 
 class Params(_Section):
@@ -172,6 +224,7 @@ class Params(_Section):
     mask: MaskParams
     split: SplitParams
     train: TrainParams
+    sweep: SweepParams
     regression: RegressionParams
     privacy: PrivacyParams
     execution: ExecutionParams

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import threading
@@ -12,12 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from hyperskin.errors import ServiceError
 
 # Two polite requests, because a process may take the first as "finish what you do"; together well below the 30 s
 # that Prefect leaves a flow between its own request and its kill.
 _PATIENCE_S = (10.0, 5.0)
 _POLL_S = 0.05
+_CLOCK_STEP_S = 5.0  # the system tells when a process began by a clock that people set
 _END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REFUSAL = "hyperskin: "  # how our own command begins the sentence it ends with
 
@@ -45,6 +49,24 @@ def start(
         errors="replace",
         start_new_session=True,
     )
+
+
+def identity() -> str:
+    """Return which process this is, for ever: host, number, and when it began, for numbers are used again."""
+    return f"{platform.node()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def is_running(identity: str) -> bool | None:
+    """Tell whether the process that called itself `identity` still runs; None where it is another host's."""
+    host, number, began_s = identity.rsplit(":", 2)
+    if host != platform.node():
+        return None
+    try:
+        process = psutil.Process(int(number))
+        is_same = abs(process.create_time() - float(began_s)) < _CLOCK_STEP_S
+        return is_same and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except (psutil.NoSuchProcess, ValueError):
+        return False
 
 
 def lines(process: subprocess.Popen[str]) -> Iterator[str]:

@@ -33,6 +33,9 @@ class Profile:
     mst_plus_plus: str
     epochs: str
     seconds: str
+    trials: int
+    trial_epochs: str
+    trial_seconds: str
     steps_per_epoch: int
     crop_px: int
     batch_size: int
@@ -52,6 +55,9 @@ PROFILES = {
         mst_plus_plus="{stages: 1}",
         epochs="null",
         seconds="75",
+        trials=8,
+        trial_epochs="null",
+        trial_seconds="15",
         steps_per_epoch=100,
         crop_px=32,
         batch_size=2,
@@ -69,6 +75,9 @@ PROFILES = {
         mst_plus_plus="{stages: 2}",
         epochs="null",
         seconds="1200",
+        trials=20,
+        trial_epochs="null",
+        trial_seconds="180",
         steps_per_epoch=300,
         crop_px=48,
         batch_size=2,
@@ -86,6 +95,9 @@ PROFILES = {
         mst_plus_plus="{stages: 3}",
         epochs="100",
         seconds="null",
+        trials=30,
+        trial_epochs="10",
+        trial_seconds="null",
         steps_per_epoch=132,
         crop_px=128,
         batch_size=2,

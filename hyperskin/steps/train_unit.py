@@ -14,6 +14,7 @@ from tqdm import tqdm
 from hyperskin.data.manifest import Manifest
 from hyperskin.metrics.summary import METRICS_VERSION
 from hyperskin.params import Params
+from hyperskin.steps.captures import make_key
 from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.evaluate import Evaluation, evaluate
 from hyperskin.steps.fit import Fitted, fit_network, fit_regression
@@ -140,4 +141,5 @@ def _provenance(unit: Unit, manifest: Manifest) -> Provenance:
         split=manifest.split_digest(),
         evaluation=manifest.evaluation_fingerprint(unit.pair, metrics=METRICS),
         code=unit.code,
+        params=make_key(unit.config, unit.recipe),
     )

@@ -59,14 +59,15 @@ class Unit:
         return CHECKPOINTS / self.key
 
     @classmethod
-    def of(cls, model: str, pair_name: str, params: Params, manifest: Manifest) -> Unit:
-        """Return the unit that params describe for this model and pair.
+    def of(cls, model: str, pair_name: str, params: Params, manifest: Manifest, **changes: Any) -> Unit:
+        """Return the unit that params describe for this model and pair, with `changes` to its recipe.
 
         Raises:
             UnknownNameError: The params know no such model or pair.
         """
         pair = find_pair(pair_name)
-        config, recipe = _recipe(model, params)
+        config, recipe = _recipe(model, pair_name, params)
+        recipe |= changes
         code = training_code_version()
         key = make_key(model, pair.name, config, recipe, manifest.digest, code)
         return cls(model, pair, config, recipe, key, code)
@@ -115,7 +116,7 @@ def is_regression(model: str) -> bool:
     return model.startswith(_REGRESSION)
 
 
-def _recipe(model: str, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+def _recipe(model: str, pair: str, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
     known = model_names(params)
     if model not in known:
         raise UnknownNameError(f"`model` must be one of {', '.join(known)}; got {model!r}.")
@@ -124,6 +125,4 @@ def _recipe(model: str, params: Params) -> tuple[dict[str, Any], dict[str, Any]]
         return {}, {"ridge": params.regression.ridge, **camera}
     network = params.train.models[model]
     recipe = {key: value for key, value in section_values(params.train).items() if key not in _NO_INFLUENCE}
-    if network.learning_rate is not None:
-        recipe["learning_rate"] = network.learning_rate
-    return network.config(), recipe
+    return network.config(), recipe | network.own_recipe(pair)

@@ -50,6 +50,7 @@ class Provenance:
         split: Which subjects train, select and test.
         evaluation: What decides whether two scores may be compared: test cubes, masks and metric.
         code: The modules that decide the weights.
+        params: The parameters that decide the result.
     """
 
     unit_key: str
@@ -57,6 +58,7 @@ class Provenance:
     split: str
     evaluation: str
     code: str
+    params: str
 
 
 def is_floor(model: str) -> bool:

@@ -13,7 +13,7 @@ from hyperskin.tracking.runs import Provenance, RunLog
 from hyperskin.tracking.store import ARTIFACTS, STORE, prepare_store
 
 PROVENANCE = Provenance(
-    unit_key="unit-1", manifest="manifest-aaaa", split="split", evaluation="test-set-a", code="code"
+    unit_key="unit-1", manifest="manifest-aaaa", split="split", evaluation="test-set-a", code="code", params="params"
 )
 SCORES = {
     "sam/masked": 0.1,

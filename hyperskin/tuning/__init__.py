@@ -1,0 +1,1 @@
+"""The search for the best recipe: the only imports of optuna."""
