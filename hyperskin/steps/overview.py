@@ -46,6 +46,12 @@ def overview(root: Path, *, store: str, path: Path) -> Path | None:
         examined = manifest.evaluation_fingerprint(pair, metrics=METRICS)
         if (champion := load_champion(store, pair, evaluation=examined)) is not None:
             champions[pair] = champion
+            if not champion.knows(manifest.digest):
+                _log.warning(
+                    "%s: version %s was trained on other data than the present ones, though tested on the same",
+                    pair.name,
+                    champion.version,
+                )
     everyone = {entry.id.subject for entry in manifest.of_split("test")}
     shown = publishable_subjects(manifest.source, everyone, params.privacy.publishable_subjects)
     files = {pair: _one_each(manifest.pair_files("test", pair), sorted(everyone & set(shown))) for pair in champions}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mlflow
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,7 +13,8 @@ from mlflow import MlflowClient
 
 from hyperskin.data.tensors import cube_to_tensor, tensor_to_cube
 from hyperskin.pairs import Pair
-from hyperskin.tracking.registry import CHAMPION, global_store
+from hyperskin.tracking.promotion import CHAMPION
+from hyperskin.tracking.stored import open_version
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,19 @@ class Champion:
         version: Its version in the registry.
         model: Which network it is.
         size: How big, such as "blocks 8".
+        manifest: Digest of the data it was trained on.
         reconstruct: Input (H, W, C_in) to cube (H, W, C_out), both float32.
     """
 
     version: str
     model: str
     size: str
+    manifest: str
     reconstruct: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+    def knows(self, manifest: str) -> bool:
+        """Tell whether data with this digest are those it was trained on."""
+        return self.manifest == manifest
 
 
 def load_champion(uri: str, pair: Pair, *, evaluation: str) -> Champion | None:
@@ -47,6 +53,10 @@ def load_champion(uri: str, pair: Pair, *, evaluation: str) -> Champion | None:
 
     Returns:
         The model, or None where no version was examined on this test set.
+
+    Raises:
+        MissingFileError: Its file is not in the store.
+        VersionError: It is not the file that was registered.
     """
     client = MlflowClient(uri)
     versions = client.search_model_versions(f"name = '{pair.registered_name}'")
@@ -54,13 +64,13 @@ def load_champion(uri: str, pair: Pair, *, evaluation: str) -> Champion | None:
     if not examined:
         return None
     version = _choose(examined, client.get_registered_model(pair.registered_name).aliases.get(CHAMPION))
-    with global_store(uri):
-        stored = mlflow.pyfunc.load_model(f"models:/{pair.registered_name}/{version.version}")
+    stored = open_version(uri, version)
     multiple = int(version.tags.get("size_multiple", "1"))
     return Champion(
         version=str(version.version),
         model=version.tags["model"],
         size=version.tags.get("size", ""),
+        manifest=version.tags.get("manifest", ""),
         reconstruct=lambda frame: _reconstruct(stored, frame, multiple),
     )
 

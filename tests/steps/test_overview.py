@@ -1,17 +1,21 @@
 """The demo's sheet shows only those who may be shown, and only models that were examined on these captures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from hyperskin.data.manifest import Manifest
 from hyperskin.pairs import Pair
 from hyperskin.steps import overview as overview_module
 from hyperskin.steps.overview import overview
 from hyperskin.tracking.champion import Champion
 
-GREY = Champion("1", "hrnet", "width 4", lambda frame: np.full((*frame.shape[:2], 31), 0.2, dtype=np.float32))
+GREY = Champion(
+    "1", "hrnet", "width 4", "manifest", lambda frame: np.full((*frame.shape[:2], 31), 0.2, dtype=np.float32)
+)
 
 
 @pytest.fixture
@@ -59,3 +63,12 @@ def test_who_has_agreed_is_shown_and_named_in_the_file(agree, tmp_path, monkeypa
 
 def test_without_a_model_of_this_examination_there_is_no_sheet(agree, tmp_path, monkeypatch):
     assert _draw(agree("face_ms"), tmp_path, None, monkeypatch) is None
+
+
+def test_a_model_of_other_data_is_shown_with_a_warning(agree, tmp_path, monkeypatch, caplog):
+    root = agree("face_ms")
+    own = replace(GREY, manifest=Manifest.read(root / "data" / "manifest.json").digest)
+    _draw(root, tmp_path, own, monkeypatch)
+    assert "other data" not in caplog.text
+    _draw(root, tmp_path, GREY, monkeypatch)
+    assert "rgb_vis: version 1 was trained on other data than the present ones" in caplog.text

@@ -1,5 +1,7 @@
 """One MLflow database for the whole session, copied for each test; a run and a small network to fill it with."""
 
+import dataclasses
+import itertools
 import shutil
 import sqlite3
 from contextlib import closing
@@ -7,10 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 from torch import nn
 
+from hyperskin.pairs import find_pair
+from hyperskin.tracking import registry
 from hyperskin.tracking.runs import Provenance, RunLog
 from hyperskin.tracking.store import ARTIFACTS, STORE, prepare_store
+from hyperskin.tracking.stored import StoredFile
 
 PROVENANCE = Provenance(
     unit_key="unit-1", manifest="manifest-aaaa", split="split", evaluation="test-set-a", code="code", params="params"
@@ -99,11 +106,42 @@ def start(uri):
 
 @pytest.fixture
 def finish(start):
-    """Make a finished run with scores and return its id."""
+    """Make a finished run with scores, and with those of subjects where they matter, and return its id."""
 
-    def make(scores=SCORES, **fields) -> str:
+    def make(scores=SCORES, subjects=None, **fields) -> str:
         with start(**fields) as run:
             run.log_summary(scores)
+            if subjects:
+                rows = [{"subject": name, "n_images": 6, "sam/masked": angle} for name, angle in subjects.items()]
+                run.log_tables({"per_subject": rows})
         return run.run_id
+
+    return make
+
+
+@pytest.fixture
+def add_version(uri, finish, monkeypatch):
+    """Register a finished run of rgb_vis without the cost of an export; each is a unit of its own."""
+    numbers = itertools.count(1)
+    client = MlflowClient(uri)
+
+    def store_nothing(network, *, run_id, pair) -> StoredFile:
+        experiment = client.get_run(run_id).info.experiment_id
+        model = client.create_logged_model(experiment, name="model", source_run_id=run_id)
+        return StoredFile(client.finalize_logged_model(model.model_id, LoggedModelStatus.READY).model_uri, "0" * 64)
+
+    monkeypatch.setattr(registry, "store_network", store_nothing)
+
+    def make(scores, subjects=None, **fields) -> str:
+        own = dataclasses.replace(PROVENANCE, unit_key=f"unit-{next(numbers)}", **fields)
+        return registry.register(
+            uri,
+            None,
+            run_id=finish(scores, subjects, provenance=own),
+            pair=find_pair("rgb_vis"),
+            manifest=own.manifest,
+            parameter_count=1,
+            size_multiple=1,
+        )
 
     return make

@@ -1,6 +1,5 @@
 """The champion comes out of the registry and takes frames of any size."""
 
-import dataclasses
 import os
 
 import numpy as np
@@ -8,10 +7,13 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from hyperskin.errors import MissingFileError
 from hyperskin.models.baselines import build
 from hyperskin.pairs import find_pair
+from hyperskin.tracking import champion as champion_module
 from hyperskin.tracking.champion import load_champion
-from hyperskin.tracking.registry import promote, register
+from hyperskin.tracking.promotion import promote
+from hyperskin.tracking.registry import register
 from hyperskin.training.reconstruct import reconstruct
 
 PAIR = find_pair("rgb_vis")
@@ -21,7 +23,7 @@ def test_without_a_champion_there_is_none(uri):
     assert load_champion(uri, PAIR, evaluation="test-set-a") is None
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
     return build("hrnet", in_channels=PAIR.in_channels, out_channels=PAIR.out_channels, width=4)
@@ -38,6 +40,8 @@ def test_it_reconstructs_as_the_network_does_whatever_the_size(uri, finish, prov
     assert dict(os.environ) == before, "MLflow's address must not stay behind for whoever comes next"
     assert champion is not None
     assert (champion.version, champion.model, champion.size) == (version, "hrnet", "width 4")
+    assert champion.knows(provenance.manifest)
+    assert not champion.knows("other data")
     for height, width in ((24, 32), (26, 37)):
         frame = np.random.default_rng(1).random((height, width, 3), dtype=np.float32)
         found = champion.reconstruct(frame)
@@ -45,13 +49,11 @@ def test_it_reconstructs_as_the_network_does_whatever_the_size(uri, finish, prov
         np.testing.assert_allclose(found, reconstruct(network, frame, device=torch.device("cpu")), atol=1e-4)
 
 
-def test_a_champion_of_another_test_set_gives_way_to_the_best_of_this_one(uri, finish, provenance, network):
+def test_a_champion_of_another_test_set_gives_way_to_the_best_of_this_one(uri, add_version, monkeypatch):
+    monkeypatch.setattr(champion_module, "open_version", lambda uri, version: None)
+
     def add(evaluation: str, angle: float) -> str:
-        own = dataclasses.replace(provenance, evaluation=evaluation, unit_key=f"unit {evaluation} {angle}")
-        run_id = finish({"sam/masked": angle, "sam/full": angle}, provenance=own)
-        version = register(
-            uri, network, run_id=run_id, pair=PAIR, manifest=provenance.manifest, parameter_count=1, size_multiple=8
-        )
+        version = add_version({"sam/masked": angle, "sam/full": angle}, evaluation=evaluation)
         promote(uri, PAIR.registered_name, version)
         return version
 
@@ -62,3 +64,9 @@ def test_a_champion_of_another_test_set_gives_way_to_the_best_of_this_one(uri, f
     assert found is not None
     assert found.version == better != worse
     assert load_champion(uri, PAIR, evaluation="a third test set") is None
+
+
+def test_a_champion_whose_file_is_not_the_registered_one_is_refused(uri, add_version, provenance):
+    promote(uri, PAIR.registered_name, add_version({"sam/masked": 0.1}))
+    with pytest.raises(MissingFileError, match="Version 1 of hyperskin-rgb-vis must have its file"):
+        load_champion(uri, PAIR, evaluation=provenance.evaluation)

@@ -1,21 +1,23 @@
+"""A version is created last, after its file, and says where it comes from."""
+
 import dataclasses
-import itertools
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelStatus
 
 from hyperskin.errors import DataError, VersionError
 from hyperskin.pairs import find_pair
-from hyperskin.tracking import registry
-from hyperskin.tracking.registry import CANDIDATE, CHAMPION, promote, register
+from hyperskin.tracking import registry, stored
+from hyperskin.tracking.registry import CANDIDATE, register
 
 PAIR = find_pair("rgb_vis")
 NAME = PAIR.registered_name
@@ -57,31 +59,6 @@ def register_run(uri, network, provenance):
     return make
 
 
-@pytest.fixture
-def add_version(uri, finish, provenance, monkeypatch):
-    """Register a finished run without the cost of an export; each is a unit of its own."""
-    numbers = itertools.count()
-    monkeypatch.setattr(registry, "_export", lambda network, *, run_id, pair: _store_nothing(uri, run_id))
-
-    def make(scores, **fields):
-        own = dataclasses.replace(provenance, unit_key=f"unit-{next(numbers)}", **fields)
-        return _register_nothing(uri, finish(scores, provenance=own), provenance)
-
-    return make
-
-
-def _register_nothing(uri, run_id, provenance):
-    fields = {"manifest": provenance.manifest, "parameter_count": 1, "size_multiple": 1}
-    return register(uri, None, run_id=run_id, pair=PAIR, **fields)
-
-
-def _store_nothing(uri, run_id):
-    client = MlflowClient(uri)
-    experiment = client.get_run(run_id).info.experiment_id
-    model = client.create_logged_model(experiment, name="model", source_run_id=run_id)
-    return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY).model_uri
-
-
 def _load_as_stranger(uri, model_uri, shapes):
     environment = {
         "PATH": os.environ["PATH"],
@@ -106,7 +83,7 @@ def _compute(network, shapes):
 
 
 def test_version_is_loaded_by_stock_mlflow_without_us_and_without_pickle_at_any_size(
-    uri, network, finish, register_run, scores, provenance
+    root, uri, network, finish, register_run, scores, provenance
 ):
     run_id = finish()
     version = register_run(run_id)
@@ -115,24 +92,40 @@ def test_version_is_loaded_by_stock_mlflow_without_us_and_without_pickle_at_any_
     for (shape, total), (expected_shape, expected_total) in zip(loaded, _compute(network, shapes), strict=True):
         assert shape == expected_shape
         assert total == pytest.approx(expected_total, rel=1e-6)
-    stored = MlflowClient(uri).get_model_version(NAME, version)
-    assert stored.tags == {
+    [file] = (root / "mlruns" / "artifacts" / "models").rglob("model.pt2")
+    found = MlflowClient(uri).get_model_version(NAME, version)
+    git = {key: value for key, value in MlflowClient(uri).get_run(run_id).data.tags.items() if key.startswith("git.")}
+    assert {"git.commit"} <= git.keys() <= {"git.commit", "git.dirty", "git.diff"}
+    assert found.tags == {
         "model": "mst_plus_plus",
         "pair": "rgb_vis",
         "size": "full",
         **{key: f"{scores[key]:.6g}" for key in registry.SCORES},
-        "manifest": provenance.manifest,
-        "evaluation": provenance.evaluation,
-        "code": provenance.code,
+        **dataclasses.asdict(provenance),
+        **git,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "run_id": run_id,
         "parameter_count": "868",
         "size_multiple": "1",
     }
-    assert stored.run_id == run_id
-    assert (
-        stored.description == "sam/masked 0.1000, sam/full 0.1200, ssim/masked 0.9500, ssim/full 0.9200; mst_plus_plus"
-    )
+    assert found.run_id == run_id
     assert "31 bands from 400 to 700 nm" in MlflowClient(uri).get_registered_model(NAME).description
+
+
+@pytest.mark.parametrize(
+    ("git", "said"),
+    [
+        ({"git.commit": "0c6afd5aa", "git.dirty": "false"}, "commit 0c6afd5"),
+        ({"git.commit": "0c6afd5aa", "git.dirty": "true"}, "commit 0c6afd5 with uncommitted changes"),
+        ({"git.commit": "none"}, "code not under git"),
+    ],
+)
+def test_description_begins_with_the_scores_and_says_which_code_it_was(uri, add_version, monkeypatch, git, said):
+    monkeypatch.setattr("hyperskin.tracking.runs._git_facts", lambda: git)
+    version = add_version({"sam/masked": 0.1, "ssim/full": 0.92})
+    found = MlflowClient(uri).get_model_version(NAME, version)
+    assert found.description == f"sam/masked 0.1000, ssim/full 0.9200; mst_plus_plus; {said}"
+    assert {key: value for key, value in found.tags.items() if key.startswith("git.")} == git
 
 
 def test_model_lies_below_the_root_and_its_example_is_noise(root, uri, finish, register_run):
@@ -158,8 +151,8 @@ def test_network_and_environment_stay_as_they_were(network, finish, register_run
 def test_file_that_computes_something_else_gets_no_version(uri, finish, register_run, monkeypatch):
     real = mlflow.pyfunc.load_model
 
-    def load_changed(model_uri):
-        loaded = real(model_uri)
+    def load_changed(folder):
+        loaded = real(folder)
         return type("Changed", (), {"predict": staticmethod(lambda frames: loaded.predict(frames) + 0.01)})
 
     monkeypatch.setattr(mlflow.pyfunc, "load_model", load_changed)
@@ -168,11 +161,40 @@ def test_file_that_computes_something_else_gets_no_version(uri, finish, register
     assert MlflowClient(uri).search_model_versions(f"name = '{NAME}'") == []
 
 
-def test_run_that_has_a_version_keeps_it(uri, add_version, provenance):
+def test_file_that_comes_back_changed_gets_no_version(uri, finish, register_run, monkeypatch):
+    real = stored._download
+
+    def damage(address, folder):
+        real(address, folder)
+        with (Path(folder) / "data" / "model.pt2").open("ab") as file:
+            file.write(b"x")
+
+    monkeypatch.setattr(stored, "_download", damage)
+    with pytest.raises(DataError, match="must give back what it was sent"):
+        register_run(finish())
+    assert MlflowClient(uri).search_model_versions(f"name = '{NAME}'") == []
+
+
+def test_what_stops_before_the_version_leaves_none_and_the_next_call_makes_it(uri, finish, register_run, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    run_id = finish()
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow, "register_model", stop)
+        with pytest.raises(KeyboardInterrupt):
+            register_run(run_id)
+    assert MlflowClient(uri).search_registered_models() == []
+    assert register_run(run_id) == "1"
+
+
+def test_run_that_has_a_version_keeps_it(uri, add_version, network, provenance):
     version = add_version({"sam/masked": 0.1})
-    run_id = MlflowClient(uri).get_model_version(NAME, version).run_id
-    assert _register_nothing(uri, run_id, provenance) == version
-    assert len(MlflowClient(uri).search_model_versions(f"name = '{NAME}'")) == 1
+    client = MlflowClient(uri)
+    fields = {"manifest": provenance.manifest, "parameter_count": 1, "size_multiple": 1}
+    run_id = client.get_model_version(NAME, version).run_id
+    assert register(uri, network, run_id=run_id, pair=PAIR, **fields) == version
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
 
 
 def test_data_that_changed_since_the_training_are_refused(uri, finish, register_run):
@@ -181,50 +203,11 @@ def test_data_that_changed_since_the_training_are_refused(uri, finish, register_
     assert MlflowClient(uri).search_registered_models() == []
 
 
-@pytest.mark.parametrize("missing", ["manifest", "evaluation", "code"])
+@pytest.mark.parametrize("missing", ["unit_key", "manifest", "split", "evaluation", "code", "params"])
 def test_run_that_does_not_say_what_it_was_made_from_is_refused(finish, register_run, provenance, missing):
     run_id = finish(provenance=dataclasses.replace(provenance, **{missing: ""}))
     with pytest.raises(VersionError, match=f"lacks {missing}"):
         register_run(run_id)
-
-
-# who is champion
-
-
-def _champion(uri):
-    return str(MlflowClient(uri).get_model_version_by_alias(NAME, CHAMPION).version)
-
-
-def test_better_version_becomes_champion_and_a_worse_or_equal_one_does_not(uri, add_version):
-    assert promote(uri, NAME, add_version({"sam/masked": 0.10})).reason.endswith("0.1000, there was none.")
-    worse = promote(uri, NAME, add_version({"sam/masked": 0.11, "ssim/masked": 0.99}))
-    assert not worse.is_champion
-    assert "0.1100, not below the 0.1000 of the champion, version 1 (mst_plus_plus)" in worse.reason
-    assert not promote(uri, NAME, add_version({"sam/masked": 0.10})).is_champion
-    assert _champion(uri) == "1"
-    better = add_version({"sam/masked": 0.09, "ssim/masked": 0.10})
-    assert promote(uri, NAME, better).is_champion
-    assert _champion(uri) == better == "4"
-    assert promote(uri, NAME, better).reason.endswith("is the champion already.")
-
-
-def test_score_on_another_test_set_moves_nothing(uri, add_version):
-    promote(uri, NAME, add_version({"sam/masked": 0.10}))
-    other = promote(uri, NAME, add_version({"sam/masked": 0.01}, evaluation="test-set-b"))
-    assert not other.is_champion
-    assert "different test sets" in other.reason
-    assert _champion(uri) == "1"
-
-
-def test_angle_over_everything_decides_where_there_is_no_mask(uri, add_version):
-    promote(uri, NAME, add_version({"sam/full": 0.10}))
-    assert promote(uri, NAME, add_version({"sam/full": 0.09})).is_champion
-
-
-def test_version_without_a_score_is_never_champion(uri, add_version):
-    result = promote(uri, NAME, add_version({"ssim/full": 0.9}))
-    assert not result.is_champion
-    assert "has no sam/full" in result.reason
 
 
 @pytest.mark.slow
