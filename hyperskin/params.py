@@ -1,4 +1,4 @@
-"""The only reader of params.yaml: one frozen, typed section per stage that refuses unknown keys."""
+"""The only reader of YAML: params.yaml as one frozen, typed section per stage, and what DVC's lock file records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hyperskin.errors import MissingFileError, ParamsError
+from hyperskin.errors import DataError, MissingFileError, ParamsError
 from hyperskin.pairs import find_pair
 from hyperskin.sources.phantom import CAPTURES
 
@@ -271,6 +271,27 @@ def section_values(section: BaseModel) -> dict[str, Any]:
     """Return a section as plain values, for a key or a record."""
     values: dict[str, Any] = section.model_dump(mode="json")
     return values
+
+
+def read_recorded(lock: Path) -> dict[str, str]:
+    """Return the MD5 of every output that DVC's lock file records, by path.
+
+    Raises:
+        MissingFileError: There is no such file.
+        DataError: It is not what DVC writes.
+    """
+    if not lock.is_file():
+        raise MissingFileError(f"DVC keeps what it made in {lock}; there is none: run `dvc repro`.")
+    try:
+        stages = _parse_yaml(lock.read_text(encoding="utf-8"), lock.name)["stages"].values()
+        outputs = [output for stage in stages for output in stage.get("outs", [])]
+        return {str(output["path"]): str(output["md5"]) for output in outputs if "md5" in output}
+    except (ParamsError, ValueError, KeyError, TypeError, AttributeError):
+        state = "is empty" if lock.stat().st_size == 0 else "holds something else"
+        raise DataError(
+            f"{lock} must be as DVC wrote it; it {state}: bring it back with `git checkout {lock.name}`, or delete it "
+            "and run `dvc repro`."
+        ) from None
 
 
 def _read_yaml(path: Path) -> Any:
