@@ -26,6 +26,9 @@ _VERBS = (
     ("train", "hyperskin.steps.train:train", _PEOPLE, "Train one model on one pair, evaluate, log and register it."),
     ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the table; write it as Markdown, CSV, LaTeX."),
     ("ui", "hyperskin.commands.ui:ui", _PEOPLE, "Open the MLflow pages: runs, charts, comparison, registry."),
+    ("models list", "hyperskin.commands.models:list_models", _PEOPLE, "Every version: scores, data, code, champion."),
+    ("models promote", "hyperskin.commands.models:promote", _PEOPLE, "Make a version the champion by hand."),
+    ("models rollback", "hyperskin.commands.models:rollback", _PEOPLE, "Make the champion before this one champion."),
     ("acquire", "hyperskin.steps.acquire:acquire", _STAGES, "Bring the originals into data/raw; draw the phantom."),
     ("calibrate", "hyperskin.steps.calibrate:calibrate", _STAGES, "Counts to reflectance, on 31 + 31 bands."),
     ("render", "hyperskin.steps.render:render", _STAGES, "What consumer cameras would have stored."),
@@ -34,9 +37,10 @@ _VERBS = (
     ("manifest", "hyperskin.steps.manifest:manifest", _STAGES, "Every file with hash, shape and quality."),
     ("prepare", "hyperskin.steps.prepare:prepare", _STAGES, "Check the data and create the MLflow database."),
 )  # fmt: skip
+_GROUPS = {"models": "Registered models: list, choose the champion, take it back."}
 
 
-def make_app(verb: str | None) -> App:
+def make_app(tokens: Sequence[str]) -> App:
     """Return the command line; every verb but the one asked for is known by name and one line, and not imported."""
     app = App(
         name="hyperskin",
@@ -52,8 +56,15 @@ def make_app(verb: str | None) -> App:
         ),
         suppress_keyboard_interrupt=False,  # `main` says that it was stopped
     )
-    for place, (name, where, group, line) in enumerate(_VERBS):
-        app.command(where, name=name, group=group, sort_key=place, help=None if name == verb else line)
+    groups: dict[str, App] = {}
+    for place, (verb, where, group, line) in enumerate(_VERBS):
+        *above, name = verb.split()
+        is_asked = verb.split() == list(tokens[: 1 + len(above)])
+        if above and above[0] not in groups:
+            groups[above[0]] = App(name=above[0], group=group, sort_key=place, help=_GROUPS[above[0]])
+            app.command(groups[above[0]])
+        home, panel = (groups[above[0]], None) if above else (app, group)
+        home.command(where, name=name, group=panel, sort_key=place, help=None if is_asked else line)
     return app
 
 
@@ -66,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atexit.register(gc.freeze)  # else the end of a process looks for garbage in all of torch and MLflow, for a second
     _set_up_logging()
     try:
-        make_app(verb)(tokens, exit_on_error=False)
+        make_app(tokens)(tokens, exit_on_error=False)
     except CycloptsError:
         sys.exit(2)
     except HyperSkinError as error:
@@ -97,7 +108,7 @@ def _tell_default(value: object) -> str | None:
 
 
 def _refuse_unknown_verb(verb: str | None) -> None:
-    known = [name for name, *_ in _VERBS]
+    known = list(dict.fromkeys(words.split()[0] for words, *_ in _VERBS))
     if verb is None or verb.startswith("-") or verb in known:
         return
     near = difflib.get_close_matches(verb, known, n=1)

@@ -14,11 +14,16 @@ _log = logging.getLogger(__name__)
 def compare(*, output: Path = Path("reports")) -> None:
     """Print the comparison table and write it as Markdown, CSV and LaTeX.
 
+    Each pair has a table for each test set that was scored; the one of the data as they are now stands first and says
+    so.
+
     Args:
         output: Folder that gets comparison.md, comparison.csv and comparison.tex.
     """
+    from hyperskin.steps.present import present_evaluations
     from hyperskin.tracking.compare import write_comparison
     from hyperskin.tracking.store import prepare_store
 
-    sys.stdout.write(write_comparison(prepare_store(repository_root()), output))
+    root = repository_root()
+    sys.stdout.write(write_comparison(prepare_store(root), output, present=present_evaluations(root)))
     _log.info("written to %s", output / "comparison.{md,csv,tex}")

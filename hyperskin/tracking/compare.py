@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from hyperskin.atomic import write_text
 from hyperskin.models.regression import KINDS
 from hyperskin.pairs import PAIRS
+from hyperskin.tracking.grid import align_table
 from hyperskin.tracking.runs import is_floor
 from hyperskin.tracking.store import experiment_id
 
@@ -71,12 +72,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Runs of one pair on one test set, floors first, and how each is told from its like."""
+    """Runs of one pair on one test set, floors first, and how each is told from its like.
+
+    Attributes:
+        is_present: Whether the test set is that of the data as they are now; None where nobody said.
+    """
 
     pair: str
     evaluation: str
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
+    is_present: bool | None = None
 
 
 OURS = (
@@ -97,9 +103,9 @@ _FLOORS = {"sam/floor_masked": "masked", "sam/floor_skin": "on skin"}
 _IN_CSV = ("sam/skin", TRUTH.metric, *_FLOORS)
 
 
-def write_comparison(uri: str, folder: Path) -> str:
-    """Write comparison.md, .csv and .tex to `folder` and return the Markdown."""
-    tables = make_tables(read_rows(uri))
+def write_comparison(uri: str, folder: Path, *, present: Collection[str] | None = None) -> str:
+    """Write comparison.md, .csv and .tex to `folder` and return the Markdown; `present` as in `make_tables`."""
+    tables = make_tables(read_rows(uri), present=present)
     text = to_markdown(tables)
     write_text(folder / "comparison.md", text)
     write_text(folder / "comparison.csv", to_csv(tables))
@@ -129,17 +135,26 @@ def scored_pairs(uri: str) -> list[str]:
     return [name for name in PAIRS if name in found]
 
 
-def make_tables(rows: Sequence[Row]) -> list[Table]:
-    """Return one table for each pair and test set, so that nothing is ranked that may not be."""
+def make_tables(rows: Sequence[Row], *, present: Collection[str] | None = None) -> list[Table]:
+    """Return one table for each pair and test set, so that nothing is ranked that may not be.
+
+    Args:
+        rows: Runs, in any order.
+        present: Fingerprints of the test sets of the data as they are now, whose tables stand first and are marked;
+            None where they are not known.
+    """
     order = list(PAIRS)
-    in_order = sorted(
-        rows,
-        key=lambda row: (order.index(row.pair), row.evaluation, _place(row.model), row.model, row.started_ms),
-    )
+
+    def group_of(row: Row) -> tuple[int, bool, str]:
+        return order.index(row.pair), present is not None and row.evaluation not in present, row.evaluation
+
+    in_order = sorted(rows, key=lambda row: (group_of(row), _place(row.model), row.model, row.started_ms))
     tables = []
-    for (pair, evaluation), group in groupby(in_order, key=lambda row: (row.pair, row.evaluation)):
+    for _, group in groupby(in_order, key=group_of):
         members = tuple(group)
-        tables.append(Table(pair, evaluation, members, tuple(_label(row, members) for row in members)))
+        labels = tuple(_label(row, members) for row in members)
+        pair, evaluation = members[0].pair, members[0].evaluation
+        tables.append(Table(pair, evaluation, members, labels, None if present is None else evaluation in present))
     return tables
 
 
@@ -173,7 +188,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
     parts = ["Mean ± spread (population) over test captures. SSIM: higher is better. SAM in rad: lower is better."]
     parts += _warn_of_several_test_sets(tables)
     for table in tables:
-        parts.append(f"## {table.pair}, test set {table.evaluation[:8]}{_say_cameras(table)}")
+        parts.append(f"## {table.pair}, test set {table.evaluation[:8]}{_say_data(table)}{_say_cameras(table)}")
         parts.append(_markdown_grid(table, (*OURS, TRUTH) if _knows(table, TRUTH) else OURS))
         parts += _tell_noise(table)
         if below := networks_below_floor(table):
@@ -215,17 +230,7 @@ def _markdown_grid(table: Table, columns: Sequence[Column]) -> str:
             for column, winner in zip(columns, best, strict=True)
         ]
         lines.append([name, *cells, _count(row.image_count), _count(row.parameter_count)])
-    return _align(lines)
-
-
-def _align(lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns stand below each other in a terminal too."""
-    widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]  # a rule has a dash and a colon
-    rule = "| " + " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]) + " |"
-    first, *rest = (
-        "| " + " | ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]) + " |" for cells in lines
-    )
-    return "\n".join([first, rule, *rest])
+    return align_table(lines)
 
 
 def _latex_tabular(table: Table) -> str:
@@ -294,6 +299,11 @@ def _label(row: Row, rows: Sequence[Row]) -> str:
     keys = sorted({key for other in like for key in other.params})
     differing = [key for key in keys if len({other.params.get(key) for other in like}) > 1]
     return name + "".join(f", {key} {row.params.get(key, 'unset')}" for key in differing)
+
+
+def _say_data(table: Table) -> str:
+    """Tell a table of the data as they are now from one of other data."""
+    return {None: "", True: " (present data)", False: " (other data)"}[table.is_present]
 
 
 def _say_cameras(table: Table) -> str:

@@ -64,6 +64,22 @@ def test_different_test_sets_are_never_in_one_table_and_the_text_says_so():
     assert "one table for each test set" not in to_markdown(tables[:1])
 
 
+def test_tables_of_the_present_data_stand_first_and_say_so():
+    rows = [_row("hrnet", 0.1, evaluation="aaaa"), _row("hrnet", 0.2, evaluation="zzzz")]
+    tables = make_tables([*rows, _row("hrnet", 0.3, evaluation="bbbb", pair="msi_nir")], present={"zzzz", "cccc"})
+    assert [(table.evaluation, table.is_present) for table in tables] == [
+        ("zzzz", True), ("aaaa", False), ("bbbb", False)
+    ]  # fmt: skip
+    headings = [line for line in to_markdown(tables).splitlines() if line.startswith("##")]
+    assert headings == [
+        "## rgb_vis, test set zzzz (present data)",
+        "## rgb_vis, test set aaaa (other data)",
+        "## msi_nir, test set bbbb (other data)",
+    ]
+    assert "data)" not in to_markdown(make_tables(rows)), "nobody said which data are there"
+    assert [table.evaluation for table in make_tables(rows)] == ["aaaa", "zzzz"]
+
+
 def test_smallest_angle_and_largest_similarity_are_best():
     rows = [_row("a", 0.1, **{"ssim/masked": 0.8}), _row("b", 0.2, **{"ssim/masked": 0.9}), _row("c", None)]
     assert find_best(rows, SAM) is rows[0]

@@ -1,0 +1,69 @@
+"""`hyperskin models`: which models are registered, and who is champion where a person knows better than the score."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from hyperskin.environment import repository_root
+from hyperskin.errors import UnknownNameError
+from hyperskin.pairs import PAIRS
+
+_log = logging.getLogger(__name__)
+
+
+def list_models() -> None:
+    """Print every version of every registered model: how good, of which data and code, and who is champion.
+
+    Data `now`: it was trained on the data as they are in data/; `other`: on data that were there before. Code `dirty`:
+    what was not committed took part.
+    """
+    from hyperskin.steps.present import present_digest
+    from hyperskin.tracking.store import prepare_store
+    from hyperskin.tracking.versions import read_models, to_text
+
+    root = repository_root()
+    sys.stdout.write(to_text(read_models(prepare_store(root)), manifest=present_digest(root)))
+
+
+def promote(name: str, version: str, *, because: str = "") -> None:
+    """Make a version the champion by hand, whatever it scored and on which test set.
+
+    A version whose stored file is gone, or is not the one that was registered, is refused.
+
+    Args:
+        name: rgb_vis, msi_nir or msi_visnir; or the name in MLflow, such as hyperskin-rgb-vis.
+        version: Its number, as `hyperskin models list` shows it.
+        because: Why, in a few words; kept in the history of champions.
+    """
+    from hyperskin.tracking.promotion import promote_by_hand
+    from hyperskin.tracking.store import prepare_store
+
+    registered = registered_name(name)
+    _log.info("%s", promote_by_hand(prepare_store(repository_root()), registered, version, because=because).reason)
+
+
+def rollback(name: str) -> None:
+    """Make the champion before the present one champion again.
+
+    Args:
+        name: rgb_vis, msi_nir or msi_visnir; or the name in MLflow, such as hyperskin-rgb-vis.
+    """
+    from hyperskin.tracking.promotion import roll_back
+    from hyperskin.tracking.store import prepare_store
+
+    registered = registered_name(name)
+    _log.info("%s", roll_back(prepare_store(repository_root()), registered).reason)
+
+
+def registered_name(name: str) -> str:
+    """Return the name in MLflow of a pair's model, whichever of the two names is given.
+
+    Raises:
+        UnknownNameError: It is neither.
+    """
+    for pair in PAIRS.values():
+        if name in (pair.name, pair.registered_name):
+            return pair.registered_name
+    known = ", ".join(f"{pair.name} ({pair.registered_name})" for pair in PAIRS.values())
+    raise UnknownNameError(f"`name` must be one of {known}; got {name!r}.")
