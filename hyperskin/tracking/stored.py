@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 import math
 import re
 import tempfile
@@ -171,8 +170,7 @@ def _require_plain(folder: Path, name: str) -> None:
 
 
 def _download(address: str, folder: str) -> None:
-    with contextlib.redirect_stderr(io.StringIO()):  # its bar is for whoever waits for gigabytes
-        mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=folder)
+    mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=folder)
 
 
 def _require_equal(folder: str, network: nn.Module, frames: npt.NDArray[np.float32]) -> None:
