@@ -1,4 +1,4 @@
-"""How a registered model's champion changed: every change, in a tag of the model, and who was before whom."""
+"""How a registered model's champion changed: every change, in a hidden tag of the model, and who was before whom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 
 from hyperskin.errors import DataError
 
-HISTORY = "champion.history"
+HISTORY = "mlflow.champion.history"
+"""Its name begins with `mlflow.`, so that the page hides it; `describe_model` shows people the last changes."""
 
 _LARGEST = 5000  # characters: the column of a PostgreSQL store; SQLite would take more
 _LONGEST_REASON = 200
@@ -53,14 +54,15 @@ def read_history(client: MlflowClient, name: str) -> list[Change]:
 
 def remember(
     client: MlflowClient, name: str, version: str, *, by: Literal["score", "hand", "rollback"], reason: str
-) -> None:
-    """Add a change that happens now; where the tag is full the oldest go."""
+) -> list[Change]:
+    """Add a change that happens now, and return all; where the tag is full the oldest go."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     short = reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 3] + "..."
     history = [*read_history(client, name), Change(version, now, by, short)]
     while len(written := json.dumps([asdict(change) for change in history])) > _LARGEST:
         del history[0]
     client.set_registered_model_tag(name, HISTORY, written)
+    return history
 
 
 def find_predecessors(history: Sequence[Change], champion: str) -> list[str]:

@@ -17,6 +17,7 @@ from hyperskin.metrics.paired import SignFlipTest, sign_flip_test
 TABLE = "per_subject.json"
 PREFIX = "paired."
 
+_GONE = "RESOURCE_DOES_NOT_EXIST"
 _FEW = 0.05  # where p cannot come this low the reader is told
 
 
@@ -51,10 +52,10 @@ class Comparison:
         numbers = {
             "subjects": None if test is None else test.subject_count,
             "better": None if test is None else test.better_count,
-            "mean_difference": None if test is None else f"{test.mean_difference:.6g}",
             "p": None if test is None else f"{test.p:.6g}",
+            "mean_difference": None if test is None else f"{test.mean_difference:.6g}",
         }
-        values = {"against": self.against, "result": self.say().partition(";")[0]} | numbers
+        values = {"against": self.against, "result": self.say() if test is None else None} | numbers
         return {f"{PREFIX}{name}": str(value) for name, value in values.items() if value is not None}
 
 
@@ -77,16 +78,25 @@ def compare_subjects(client: MlflowClient, challenger: Any, champion: Any, key: 
 
 def _read_scores(client: MlflowClient, version: Any, key: str) -> dict[str, float]:
     """Return the score of every subject from the table of a version's run."""
+    if not _has_table(client, version.run_id):
+        raise DataError(f"the run of version {version.version} has no {TABLE}")
     with tempfile.TemporaryDirectory() as folder:
+        path = client.download_artifacts(version.run_id, TABLE, folder)
         try:
-            path = client.download_artifacts(version.run_id, TABLE, folder)
             table = json.loads(Path(path).read_text())
             column = table["columns"].index(key)
             scores = {str(row[0]): float(row[column]) for row in table["data"] if row[column] is not None}
-        except (MlflowException, OSError):
-            raise DataError(f"the run of version {version.version} has no {TABLE}") from None
         except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             raise DataError(f"{TABLE} of version {version.version} holds no {key} by subject") from None
     if not scores:
         raise DataError(f"{TABLE} of version {version.version} holds no {key} by subject")
     return scores
+
+
+def _has_table(client: MlflowClient, run_id: str) -> bool:
+    try:
+        return any(file.path == TABLE for file in client.list_artifacts(run_id))
+    except MlflowException as error:
+        if error.error_code == _GONE:
+            return False  # the run was deleted for good
+        raise  # MLflow does not answer: whoever promotes may try again

@@ -11,10 +11,10 @@ from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from hyperskin.errors import UnknownNameError, VersionError
 from hyperskin.tracking.history import find_predecessors, read_history, remember
+from hyperskin.tracking.notes import describe_model
 from hyperskin.tracking.paired import PREFIX, Comparison, compare_subjects
 
 CHAMPION = "champion"
@@ -111,10 +111,8 @@ def roll_back(uri: str, name: str) -> Promotion:
 
 def find_champion(client: MlflowClient, name: str) -> Any | None:
     """Return the version called champion, or None."""
-    try:
-        return client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:  # MLflow has no question "is there one"
-        return None
+    number = client.get_registered_model(name).aliases.get(CHAMPION)
+    return None if number is None else client.get_model_version(name, number)
 
 
 def _decide(client: MlflowClient, challenger: Any, champion: Any | None, key: str) -> Promotion | None:
@@ -138,8 +136,9 @@ def _decide(client: MlflowClient, challenger: Any, champion: Any | None, key: st
 
 def _crown(client: MlflowClient, version: Any, **change: Any) -> None:
     """Write the change down, then make it: whoever stops between the two leaves a champion that can be rolled back."""
-    remember(client, version.name, str(version.version), **change)
+    history = remember(client, version.name, str(version.version), **change)
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
+    client.update_registered_model(version.name, describe_model(version.name, history))
 
 
 def _compare(client: MlflowClient, challenger: Any, champion: Any, key: str) -> Comparison:

@@ -13,16 +13,17 @@ from torch import nn
 
 from hyperskin.errors import VersionError
 from hyperskin.pairs import Pair
+from hyperskin.tracking.history import read_history
+from hyperskin.tracking.notes import SCORES, describe_model, describe_version
 from hyperskin.tracking.promotion import promote
 from hyperskin.tracking.stored import SHA256, global_store, store_network
 
-__all__ = ["CANDIDATE", "SCORES", "promote", "register"]
+__all__ = ["CANDIDATE", "promote", "register"]
 
 CANDIDATE = "candidate"
-SCORES = ("sam/masked", "sam/full", "ssim/masked", "ssim/full")
 
 _NEEDED = ("unit_key", "manifest", "split", "evaluation", "code", "params")
-_GIT = ("git.commit", "git.dirty", "git.diff")
+_GIT = ("git.dirty", "git.commit", "git.diff")
 
 
 def register(
@@ -61,11 +62,12 @@ def register(
     if not version:
         with global_store(uri):
             stored = store_network(network, run_id=run_id, pair=pair)
-            tags = _version_tags(run, parameter_count, size_multiple) | {SHA256: stored.sha256}
+            tags = _version_tags(run, stored.sha256, parameter_count, size_multiple)
             with contextlib.redirect_stderr(io.StringIO()):  # it announces the version to the terminal; we log it
                 version = str(mlflow.register_model(stored.address, pair.registered_name, tags=tags).version)
-    client.update_registered_model(pair.registered_name, f"Networks that reconstruct {_say_pair(pair)}.")
-    client.update_model_version(pair.registered_name, version, _describe(run.data))
+    history = read_history(client, pair.registered_name)
+    client.update_registered_model(pair.registered_name, describe_model(pair.registered_name, history))
+    client.update_model_version(pair.registered_name, version, describe_version(run.data))
     client.set_registered_model_alias(pair.registered_name, CANDIDATE, version)
     return version
 
@@ -81,36 +83,11 @@ def _require_provenance(tags: Mapping[str, str], manifest: str) -> None:
         )
 
 
-def _version_tags(run: Any, parameter_count: int, size_multiple: int) -> dict[str, str]:
-    """Return what the list of versions shows, what prediction and promotion read, and where all of it comes from."""
-    scores = {key: f"{run.data.metrics[key]:.6g}" for key in SCORES if key in run.data.metrics}
-    names = {key: run.data.params[key] for key in ("model", "pair", "size") if key in run.data.params}
-    provenance = {name: run.data.tags[name] for name in (*_NEEDED, *_GIT) if name in run.data.tags}
-    return {
-        **names,
-        **scores,
-        **provenance,
-        "run_id": run.info.run_id,
-        "parameter_count": str(parameter_count),
-        "size_multiple": str(size_multiple),
-    }
-
-
-def _describe(data: Any) -> str:
-    """Return one line that begins with what the page's narrow column can show."""
-    size = "" if data.params.get("size", "full") == "full" else f" ({data.params['size']})"
-    scores = [f"{key} {data.metrics[key]:.4f}" for key in SCORES if key in data.metrics]
-    return "; ".join([", ".join(scores) or "not scored", f"{data.params['model']}{size}", _say_code(data.tags)])
-
-
-def _say_code(tags: Mapping[str, str]) -> str:
-    """Say which code it was, and whether anyone could have it: what was not committed is on one disk only."""
-    commit = tags.get("git.commit", "none")
-    if commit == "none":
-        return "code not under git"
-    return f"commit {commit[:7]}" + (" with uncommitted changes" if tags.get("git.dirty") == "true" else "")
-
-
-def _say_pair(pair: Pair) -> str:
-    centres = pair.target.wavelength_nm
-    return f"{len(centres)} bands from {centres[0]:g} to {centres[-1]:g} nm from {' and '.join(pair.inputs)}"
+def _version_tags(run: Any, file_sha256: str, parameter_count: int, size_multiple: int) -> dict[str, str]:
+    """Return what prediction and promotion read and where all of it comes from, in the order that the page shows."""
+    params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
+    names = {key: params[key] for key in ("model", "size") if key in params}
+    scores = {key: f"{metrics[key]:.6g}" for key in SCORES if key in metrics}
+    sizes = {"parameter_count": str(parameter_count), "size_multiple": str(size_multiple)}
+    origin = {name: tags[name] for name in (*_GIT, *_NEEDED) if name in tags}
+    return names | scores | sizes | origin | {SHA256: file_sha256}
