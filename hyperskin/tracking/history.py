@@ -59,7 +59,7 @@ def remember(
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     short = reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 3] + "..."
     history = [*read_history(client, name), Change(version, now, by, short)]
-    while len(written := json.dumps([asdict(change) for change in history])) > _LARGEST:
+    while len(written := json.dumps([asdict(change) for change in history], ensure_ascii=False)) > _LARGEST:
         del history[0]
     client.set_registered_model_tag(name, HISTORY, written)
     return history
