@@ -1,14 +1,28 @@
 """The champion changes by a better score on the same test set, or by a person's word, and every change is told."""
 
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from hyperskin.errors import MissingFileError, UnknownNameError, VersionError
+from hyperskin.pairs import find_pair
 from hyperskin.tracking import promotion, stored
+from hyperskin.tracking.champion import load_champion
 from hyperskin.tracking.history import read_history
 from hyperskin.tracking.promotion import CHAMPION, find_champion, promote, promote_by_hand, roll_back
+from hyperskin.tracking.registry import register
+from hyperskin.tracking.store import EXPERIMENT
 
 NAME = "hyperskin-rgb-vis"
 
@@ -220,3 +234,80 @@ def test_what_was_taken_back_does_not_return_by_its_score(uri, add_version, cham
     assert "a person replaced it" in again.reason
     assert champion() == "1"
     assert promote(uri, NAME, add_version({"sam/masked": 0.15})).is_champion
+
+
+# through a server
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Return the address of an MLflow server with a store of its own, and the folder of its files."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)),
+        *(
+            "--backend-store-uri",
+            f"sqlite:///{tmp_path / 'server.db'}",
+            "--artifacts-destination",
+            str(tmp_path / "files"),
+        ),
+    ]
+    address = f"http://127.0.0.1:{port}"
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+        try:
+            deadline = time.monotonic() + 120
+            while not _is_healthy(address):
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.2)
+            yield address, tmp_path / "files"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _is_healthy(address):
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_through_a_server_versions_are_registered_compared_chosen_and_checked(
+    server, provenance, small_network, monkeypatch
+):
+    monkeypatch.undo()  # files are not intact for nothing here
+    address, files = server
+    client = MlflowClient(address)
+    experiment = client.create_experiment(EXPERIMENT)
+
+    def add(angles):
+        tags = dataclasses.asdict(provenance) | {"git.commit": "none"}
+        run = client.create_run(experiment, tags=tags)
+        client.log_param(run.info.run_id, "model", "hrnet")
+        client.log_metric(run.info.run_id, "sam/masked", sum(angles.values()) / len(angles))
+        table = {"columns": ["subject", "sam/masked"], "data": [list(row) for row in angles.items()]}
+        client.log_text(run.info.run_id, json.dumps(table), "per_subject.json")
+        fields = {"manifest": provenance.manifest, "parameter_count": 1, "size_multiple": 1}
+        return register(address, small_network(3, 31), run_id=run.info.run_id, pair=find_pair("rgb_vis"), **fields)
+
+    first, second = add({"p001": 0.2, "p002": 0.3}), add({"p001": 0.1, "p002": 0.2})
+    assert promote(address, NAME, first).is_champion
+    assert "better on 2 of 2 subjects, p 0.5" in promote(address, NAME, second).reason
+    assert roll_back(address, NAME).is_champion
+    champion = load_champion(address, find_pair("rgb_vis"), evaluation=provenance.evaluation)
+    assert champion.version == first
+    assert champion.reconstruct(np.zeros((8, 9, 3), dtype=np.float32)).shape == (8, 9, 31)
+    for file in files.rglob("model.pt2"):
+        file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(VersionError, match="must be the file that was registered"):
+        promote_by_hand(address, NAME, second)
+    for file in files.rglob("model.pt2"):
+        file.unlink()
+    with pytest.raises(MissingFileError):
+        promote_by_hand(address, NAME, second)
