@@ -6,6 +6,7 @@ import atexit
 import difflib
 import gc
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ _VERBS = (
     ("up", "hyperskin.commands.up:up", _PEOPLE, "Start the Prefect server and serve the deployments."),
     ("train", "hyperskin.steps.train:train", _PEOPLE, "Train one model on one pair, evaluate, log and register it."),
     ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the table; write it as Markdown, CSV, LaTeX."),
+    ("sync", "hyperskin.commands.sync:sync", _PEOPLE, "Bring to MLflow what it missed while it was away."),
     ("ui", "hyperskin.commands.ui:ui", _PEOPLE, "Open the MLflow pages: runs, charts, comparison, registry."),
     ("models list", "hyperskin.commands.models:list_models", _PEOPLE, "Every version: scores, data, code, champion."),
     ("models promote", "hyperskin.commands.models:promote", _PEOPLE, "Make a version the champion by hand."),
@@ -70,6 +72,15 @@ def make_app(tokens: Sequence[str]) -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb. Exit code 0: done; 1: refused, in one sentence on stderr; 2: wrong usage."""
+    try:
+        _run(arguments)
+    except SystemExit as end:
+        _leave_couriers(end.code if isinstance(end.code, int) else 0)
+        raise
+    _leave_couriers(0)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     verb = tokens[0] if tokens else None
     _refuse_unknown_verb(verb)
@@ -92,6 +103,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("hyperskin: stopped.\n")
         sys.exit(130)
+
+
+def _leave_couriers(code: int) -> None:
+    """End at once where a thread still waits for MLflow, or makes a file of a network.
+
+    Python would abort when it stops a thread that is deep in torch, and wait for threads that MLflow loads files with.
+    """
+    courier = sys.modules.get("hyperskin.tracking.courier")
+    if courier is not None and courier.is_any_at_work():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _home() -> Path:

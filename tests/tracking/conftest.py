@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import shutil
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -81,7 +83,7 @@ def root(tmp_path: Path, _database: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copyfile(_database, tmp_path / STORE)
     with closing(sqlite3.connect(tmp_path / STORE)) as database:
         place = (tmp_path / ARTIFACTS).as_uri()
-        database.execute("update experiments set artifact_location = ? where name = 'hyperskin'", [place])
+        database.execute("update experiments set artifact_location = ? where name like 'hyperskin%'", [place])
         database.commit()
     return tmp_path
 
@@ -93,15 +95,27 @@ def uri(root: Path) -> str:
 
 
 @pytest.fixture
-def start(uri):
-    """Make a run, the fields that matter to a test by keyword."""
+def start(root, uri):
+    """Make a run, the fields that matter to a test by keyword; MLflow has all of it once its context is left."""
 
-    def make(*, model="mst_plus_plus", pair="rgb_vis", params=None, provenance=PROVENANCE, size="") -> RunLog:
-        return RunLog(
-            uri, model=model, pair=pair, params=params or {}, provenance=provenance, data_name="phantom", size=size
-        )
+    def make(*, model="mst_plus_plus", pair="rgb_vis", params=None, provenance=PROVENANCE, **fields) -> RunLog:
+        about = {"model": model, "pair": pair, "params": params or {}, "provenance": provenance}
+        return RunLog(fields.pop("uri", uri), **about, data_name="phantom", root=root, **fields)
 
     return make
+
+
+@pytest.fixture
+def wait_until():
+    """Return what waits until something is so, for a while."""
+
+    def wait(is_so: Callable[[], object], seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < deadline, "it never was"
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
 from hyperskin.errors import ConsentError, DataError, VersionError
+from hyperskin.tracking import courier
+from hyperskin.tracking.delivery import deliver, log_data
+from hyperskin.tracking.journal import Journal
 from hyperskin.tracking.runs import require_text
 from hyperskin.tracking.store import find_finished
 
@@ -66,22 +69,20 @@ def test_run_says_what_was_trained_on_what(uri, start, provenance):
     assert sorted(found) == [("phantom", "manifest-a", "training"), ("phantom test captures", "test-set-a", "test")]
 
 
-def test_runs_that_bring_the_same_new_data_at_once_all_get_it(uri, start, provenance):
+def test_runs_that_bring_the_same_new_data_at_once_all_get_it(uri, finish):
+    run_id = finish()
     for turn in range(3):  # one process hardly ever meets the moment; eight threads meet it often
-        named = dataclasses.replace(provenance, manifest=f"other-{turn}", unit_key=f"unit-{turn}")
-        with start(provenance=named) as log:
-            log.provenance = dataclasses.replace(named, manifest=f"new-{turn}")
-            barrier = threading.Barrier(8)
+        barrier = threading.Barrier(8)
 
-            def bring(log=log, barrier=barrier):
-                barrier.wait()
-                log._log_data()
+        def bring(turn=turn, barrier=barrier):
+            client = MlflowClient(uri)
+            barrier.wait()
+            log_data(client.log_inputs, run_id, [["phantom", f"new-{turn}", "training"]])
 
-            with ThreadPoolExecutor(8) as pool:
-                for future in [pool.submit(bring) for _ in range(8)]:
-                    future.result()
-        digests = {given.dataset.digest for given in _read(uri, log.run_id).inputs.dataset_inputs}
-        assert f"new-{turn}" in digests
+        with ThreadPoolExecutor(8) as pool:
+            for future in [pool.submit(bring) for _ in range(8)]:
+                future.result()
+        assert f"new-{turn}" in {given.dataset.digest for given in _read(uri, run_id).inputs.dataset_inputs}
 
 
 def test_full_size_does_not_stand_in_the_name(uri, finish):
@@ -98,11 +99,11 @@ def test_epochs_keep_their_order(uri, start):
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.3), (1, 0.2), (2, 0.1)]
 
 
-def test_epochs_wait_while_mlflow_is_away_and_none_is_lost(uri, start, monkeypatch, caplog):
-    real, answers = MlflowClient.log_batch, iter([True, False, False, True])
+def test_epochs_wait_while_mlflow_is_away_and_none_is_lost(uri, start, monkeypatch, caplog, wait_until):
+    real, answers = MlflowClient.log_batch, [True, False, False]
 
     def log_batch(self, *args, **kwargs):
-        if kwargs.get("metrics") and not next(answers):
+        if kwargs.get("metrics") and answers and not answers.pop(0):
             raise ConnectionError("connection refused")
         return real(self, *args, **kwargs)
 
@@ -110,9 +111,12 @@ def test_epochs_wait_while_mlflow_is_away_and_none_is_lost(uri, start, monkeypat
     with start() as log:
         for epoch in range(4):
             log.log_epoch({"val_sam/masked": 1.0 - epoch / 10}, epoch)
+            wait_until(lambda: len(answers) < 3)
     history = MlflowClient(uri).get_metric_history(log.run_id, "val_sam/masked")
     assert [(metric.step, metric.value) for metric in history] == [(0, 1.0), (1, 0.9), (2, 0.8), (3, 0.7)]
-    assert [record.args[0] for record in caplog.records if record.levelname == "WARNING"] == [1, 2]
+    assert log.delivered
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "for now: connection refused" in warning.getMessage()
 
 
 def test_more_numbers_than_mlflow_takes_at_once_all_arrive(uri, finish):
@@ -120,14 +124,23 @@ def test_more_numbers_than_mlflow_takes_at_once_all_arrive(uri, finish):
     assert _read(uri, finish(many)).data.metrics == many
 
 
-def test_scores_that_mlflow_does_not_take_leave_the_run_unfinished(uri, start, provenance, monkeypatch):
+def test_scores_that_mlflow_does_not_take_leave_the_run_unfinished_there_and_whole_here(
+    uri, root, start, provenance, monkeypatch, caplog, wait_until
+):
     def refuse(self, *args, **kwargs):
         raise ConnectionError("connection refused")
 
-    with pytest.raises(ConnectionError), start() as log:  # noqa: PT012 - MLflow leaves after the start
-        monkeypatch.setattr(MlflowClient, "log_batch", refuse)
+    with monkeypatch.context() as away, start() as log:
+        wait_until(lambda: log.run_id)
+        away.setattr(MlflowClient, "log_batch", refuse)
+        away.setattr(courier, "PATIENCE_S", 0.3)
         log.log_summary({"sam/full": 0.1})
+    assert not log.delivered
+    assert "run `hyperskin sync`" in caplog.records[-1].getMessage()
     assert find_finished(uri, [provenance.unit_key]) == {}
+    assert deliver(Journal(root, provenance.unit_key), uri).is_whole
+    assert find_finished(uri, [provenance.unit_key]) == {provenance.unit_key: log.run_id}
+    assert _read(uri, log.run_id).data.metrics == {"sam/full": 0.1}
 
 
 def test_scores_stand_in_the_description(uri, finish, scores):

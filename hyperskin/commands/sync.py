@@ -1,0 +1,104 @@
+"""`hyperskin sync`: bring to MLflow what it missed while it was away."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hyperskin.environment import repository_root
+from hyperskin.errors import ServiceError
+from hyperskin.processes import is_running
+from hyperskin.tracking.delivery import deliver
+from hyperskin.tracking.journal import KILLED, Begin, End, Journal, find_journals, now_ms
+from hyperskin.tracking.store import prepare_store
+
+
+def sync(*, dry_run: bool = False) -> None:
+    """Deliver every run that MLflow does not have whole: what it missed, and what a killed training left behind.
+
+    May be called at any time, and again: nothing arrives twice. A run that is being made now is left to its process.
+    A run that a person deleted in MLflow stays deleted.
+
+    Args:
+        dry_run: Say what would be sent, and send nothing.
+
+    Raises:
+        ServiceError: Something stays that MLflow did not take.
+    """
+    root = repository_root()
+    found = [journal for journal in find_journals(root) if journal.history().begin is not None]
+    journals = [journal for journal in found if not journal.is_whole()]
+    for journal in found:
+        if journal.network.exists() and journal.is_whole() and not dry_run:
+            deliver(journal, "")  # its last files may go; MLflow is not asked
+    if not journals:
+        sys.stdout.write("MLflow has every run that was made here.\n")
+        return
+    staying = _list(journals) if dry_run else _deliver_all(root, journals)
+    if staying:
+        raise ServiceError(
+            f"Every run must come to MLflow whole; {staying} of {len(journals)} did not: see above why, and run "
+            "`hyperskin sync` again."
+        )
+
+
+def _list(journals: list[Journal]) -> int:
+    """Print what would be sent."""
+    for journal in journals:
+        if not (owner := _owner(journal)):
+            _say(journal, f"{_count(journal)} records to send")
+        else:
+            _say(journal, f"left to {owner}, which is at it")
+    return 0
+
+
+def _deliver_all(root: Path, journals: list[Journal]) -> int:
+    """Deliver one after the other, those that others belong to first; return how many stay."""
+    staying, away = 0, ""
+    try:
+        uri = prepare_store(root)
+    except ServiceError as error:
+        uri, away = "", str(error)
+    for journal in sorted(journals, key=lambda journal: _begin(journal).time_ms):
+        if owner := _owner(journal):
+            _say(journal, f"left to {owner}, which is at it")
+            staying += is_running(owner) is None
+            continue
+        if away:
+            _say(journal, f"{_count(journal)} records stay: {away}")
+            staying += 1
+            continue
+        if journal.history().end is None:
+            journal.append(End(KILLED, "its process was gone", now_ms()), durable=True)
+        delivered = deliver(journal, uri)
+        sent = f"{delivered.sent} records sent"
+        if delivered.left:
+            _say(journal, f"{sent}, {delivered.left} stay: {delivered.reason}")
+            staying += 1
+            away = delivered.reason if delivered.is_away else ""
+        elif delivered.refusal is not None:
+            _say(journal, f"{sent}; it is not registered: {delivered.refusal}")
+        else:
+            _say(journal, f"{sent}; {delivered.reason}" if delivered.reason else sent)
+    return staying
+
+
+def _owner(journal: Journal) -> str:
+    """Return the process that makes the run now, or that nobody here can ask after; empty where none does."""
+    process = _begin(journal).process
+    return process if journal.history().end is None and is_running(process) is not False else ""
+
+
+def _begin(journal: Journal) -> Begin:
+    begin = journal.history().begin
+    assert begin is not None
+    return begin
+
+
+def _count(journal: Journal) -> int:
+    return sum(1 for _ in journal.records(journal.cursor().offset))
+
+
+def _say(journal: Journal, what: str) -> None:
+    sys.stdout.write(f"{_begin(journal).name} ({journal.key[:10]}): {what}\n")
+    sys.stdout.flush()

@@ -1,0 +1,153 @@
+"""Whether MLflow answers, in bounded time, and what its refusals mean: away for now, or no for good."""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import socket
+import ssl
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from hyperskin.errors import ServiceError
+
+PATIENCE_S = 5.0
+
+_PROBE_S = 2.0
+_POSTGRESQL_PORT = 5432
+# What MLflow says of itself or what a proxy before it says in its place; access that is refused may be given again.
+_AWAY = frozenset(
+    {
+        "INTERNAL_ERROR",  # also every failed connection and every timeout
+        "TEMPORARILY_UNAVAILABLE",  # also a database that is locked or gone
+        "DEADLINE_EXCEEDED",
+        "REQUEST_LIMIT_EXCEEDED",
+        "RESOURCE_EXHAUSTED",
+        "ABORTED",
+        "CANCELLED",
+        "NOT_IMPLEMENTED",
+        "ENDPOINT_NOT_FOUND",
+        "NOT_FOUND",
+        "UNAUTHENTICATED",
+        "CUSTOMER_UNAUTHORIZED",
+        "PERMISSION_DENIED",
+    }
+)
+_GONE = frozenset({"RESOURCE_DOES_NOT_EXIST"})
+_Answer = TypeVar("_Answer")
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether an error of an MLflow call may be over later: no connection, no answer, a server in trouble.
+
+    The opposite is an answer that says no, and would say it again: a malformed name, a parameter that changed.
+    """
+    code = _code(error)
+    return code in _AWAY if code is not None else isinstance(error, OSError)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether an error is MLflow's answer that says no, and would say it again."""
+    return _code(error) is not None and not is_away(error)
+
+
+def is_gone(error: BaseException) -> bool:
+    """Tell whether MLflow says that it holds no such thing."""
+    return _code(error) in _GONE
+
+
+def answers(uri: str) -> bool:
+    """Tell within two seconds whether somebody is at home at `uri`; a store in a file always is."""
+    address = urlsplit(uri)
+    if not address.hostname:
+        return True
+    if not address.scheme.startswith("http"):
+        return _accepts(address.hostname, address.port or _POSTGRESQL_PORT)
+    request = urllib.request.Request(f"{uri.rstrip('/')}/health")  # noqa: S310 - http by the line above
+    try:
+        with urllib.request.urlopen(request, timeout=_PROBE_S):  # noqa: S310 - the same
+            return True
+    except urllib.error.HTTPError as error:  # a server that asks for a password, or knows no such page, is at home
+        error.close()
+        return error.code < http.client.INTERNAL_SERVER_ERROR
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)  # whether its certificate is good is for MLflow to say
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def ask(uri: str, question: Callable[[], _Answer], *, patience_s: float = PATIENCE_S) -> _Answer:
+    """Return the answer to a question to MLflow.
+
+    Args:
+        uri: Address of the store.
+        question: Calls MLflow. Of a server it is given up after `patience_s`; it ends by itself later.
+        patience_s: How long a server may take.
+
+    Raises:
+        ServiceError: MLflow does not answer.
+    """
+    if not answers(uri):
+        raise no_answer(uri, "it does not")
+    import mlflow  # noqa: F401 - which takes longer to load than a server may take to answer
+
+    try:
+        return _within(patience_s, question) if uri.startswith("http") else question()
+    except queue.Empty:
+        raise no_answer(uri, f"nothing came within {patience_s:g} s") from None
+    except Exception as error:
+        if is_away(error):
+            raise no_answer(uri, first_line(error)) from error
+        raise
+
+
+def no_answer(uri: str, reason: str) -> ServiceError:
+    """Return the one sentence for a store that is away."""
+    return ServiceError(f"MLflow at {without_password(uri)} must answer; {reason.rstrip('.')}: see whether it runs.")
+
+
+def without_password(uri: str) -> str:
+    """Return an address as it may be shown."""
+    address = urlsplit(uri)
+    return urlunsplit(address._replace(netloc=f"***@{address.netloc.rpartition('@')[2]}")) if address.password else uri
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, short enough for a line."""
+    line = str(error).partition("\n")[0].strip()
+    return (line if len(line) < 300 else f"{line[:297]}...") or type(error).__name__
+
+
+def _code(error: BaseException) -> str | None:
+    """Return MLflow's own word for an error; None where it is no error of MLflow's."""
+    code = getattr(error, "error_code", None)  # so that MLflow need not be loaded to ask
+    return code if isinstance(code, str) and type(error).__module__.startswith("mlflow") else None
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=_PROBE_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _within(seconds: float, question: Callable[[], _Answer]) -> _Answer:
+    """Return the answer, or raise its error or, after so many seconds, `queue.Empty`."""
+    box: queue.SimpleQueue[tuple[list[_Answer], Exception | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            box.put(([question()], None))
+        except Exception as error:  # it is raised where the answer is waited for
+            box.put(([], error))
+
+    threading.Thread(target=run, name="ask MLflow", daemon=True).start()
+    answer, error = box.get(timeout=seconds)
+    if error is not None:
+        raise error
+    return answer[0]

@@ -1,0 +1,161 @@
+"""The thread that brings a run's journal to MLflow while it trains, and how long its end waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from hyperskin.errors import HyperSkinError
+from hyperskin.tracking.answers import answers, first_line
+from hyperskin.tracking.delivery import Delivered, Listener, deliver
+from hyperskin.tracking.journal import Journal
+
+PATIENCE_S = 15.0
+"""What MLflow may cost a run: the seconds that its end waits in all without an answer."""
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_POLL_S = 0.05
+_NAME = "courier of"
+_log = logging.getLogger(__name__)
+
+
+def is_any_at_work() -> bool:
+    """Tell whether a courier that was not waited for any longer is still at it."""
+    return any(thread.name.startswith(_NAME) for thread in threading.enumerate())
+
+
+class Courier:
+    """Delivers in the background whatever is journaled, tries again while MLflow is away, and never holds up anyone."""
+
+    def __init__(self, journal: Journal, uri: str) -> None:
+        """Name what is to be delivered where; nothing begins before `start`."""
+        self.refusal: HyperSkinError | None = None
+        self._journal = journal
+        self._uri = uri
+        self._delivered = Delivered("", 0, 1)
+        self._silence = _Silence()
+        self._news = threading.Event()
+        self._hurry = threading.Event()
+        self._is_ending = threading.Event()
+        self._is_away = False
+        # A daemon, because a server that takes a request and never answers would else hold up the end of the process.
+        self._thread = threading.Thread(target=self._work, name=f"{_NAME} {journal.key[:10]}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells every refused connection
+        self._news.set()
+        self._thread.start()
+
+    def tell(self) -> None:
+        """Let it know that there is more in the journal."""
+        self._news.set()
+
+    def finish(self, *, patience_s: float, limit_s: float | None = None) -> Delivered:
+        """Wait until everything journaled is delivered, or is not worth waiting for, and let the thread end.
+
+        Args:
+            patience_s: Seconds in all without an answer after which it is given up; answers cost no patience.
+            limit_s: Seconds after which it is given up even if MLflow answers.
+        """
+        self._silence.begin()
+        self._news.set()
+        self._is_ending.set()
+        self._hurry.set()
+        started = time.monotonic()
+        while self._thread.is_alive():
+            self._thread.join(_POLL_S)
+            if self._silence.is_computing and answers(self._uri):
+                self._silence.answered()
+            if self._silence.seconds() >= patience_s:
+                break
+            if limit_s is not None and time.monotonic() - started >= limit_s:
+                break
+        self._silence.give_up()
+        return self._delivered
+
+    def _work(self) -> None:
+        failures = 0
+        while self._silence.is_wanted():
+            self._news.wait()
+            self._news.clear()
+            delivered = self._try()
+            self._tell_changes(delivered)
+            self.refusal = self.refusal or delivered.refusal
+            self._delivered = delivered
+            if not delivered.may_come:
+                failures = 0
+                if self._is_ending.is_set() and not self._news.is_set():
+                    return
+                continue
+            self._silence.failed()
+            self._news.set()
+            pause_s = min(_FIRST_PAUSE_S * 2**failures, _LONGEST_PAUSE_S)
+            failures += 1
+            if self._hurry.wait(pause_s):  # the run is at its end, so that a long pause is out of place
+                self._hurry.clear()
+                failures = 0
+            self._silence.failed()
+
+    def _try(self) -> Delivered:
+        try:
+            return deliver(self._journal, self._uri, self._silence)
+        except Exception as error:  # whatever it is, it must not end the thread that others wait for
+            _log.exception("the run could not be told to MLflow")
+            left = self._delivered.left
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            return Delivered(self._delivered.run_id, 0, left, reason, may_come=True)
+
+    def _tell_changes(self, delivered: Delivered) -> None:
+        """Warn once when MLflow goes, and say when it is back."""
+        if not self._silence.is_wanted():
+            return
+        if delivered.may_come and not self._is_away:
+            _log.warning("The run is kept in %s for now: %s", self._journal.folder, delivered.reason)
+        elif self._is_away and not delivered.may_come and not delivered.reason:
+            _log.info("MLflow has %d more records of the run", delivered.sent)
+        elif delivered.reason and not delivered.may_come and delivered.reason != self._delivered.reason:
+            _log.warning("%s", delivered.reason)
+        self._is_away = delivered.may_come
+
+
+class _Silence(Listener):
+    """Counts the seconds for which the end of a run waits in vain; what ends with an answer does not count."""
+
+    def __init__(self) -> None:
+        self.is_computing = False
+        self._is_wanted = True
+        self._lost_s = 0.0
+        self._since: float | None = None
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        with self._lock:
+            self._since = time.monotonic()
+
+    def seconds(self) -> float:
+        with self._lock:
+            return self._lost_s + (0.0 if self._since is None else time.monotonic() - self._since)
+
+    def answered(self) -> None:
+        with self._lock:
+            if self._since is not None:
+                self._since = time.monotonic()
+
+    def failed(self) -> None:
+        with self._lock:
+            if self._since is not None:
+                self._lost_s += time.monotonic() - self._since
+                self._since = time.monotonic()
+
+    def computing(self, *, is_on: bool) -> None:
+        self.is_computing = is_on
+        if not is_on:
+            self.answered()
+
+    def is_wanted(self) -> bool:
+        return self._is_wanted
+
+    def give_up(self) -> None:
+        self._is_wanted = False

@@ -1,0 +1,370 @@
+"""The journal of a run: all that MLflow is to be told, on this disk first, so that losing MLflow loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import logging
+import os
+import re
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+
+from hyperskin.atomic import write_bytes, write_json
+from hyperskin.errors import DataError, ServiceError, VersionError
+from hyperskin.processes import identity
+
+JOURNALS = Path("mlruns") / "journal"
+RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
+
+_LINE = re.compile(rb'\{"crc":"([0-9a-f]{8})","record":(.*)\}')
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """An attempt begins.
+
+    Attributes:
+        name: What the run is called.
+        params: Its parameters, as text.
+        tags: Its tags.
+        data: Name, digest and use of each data set.
+        experiment: Name of the MLflow experiment.
+        parent: Unit key of the run it belongs to; empty for none.
+        process: Who makes it, as `processes.identity` says.
+        time_ms: When.
+        run: Which run: later attempts at an unfinished one continue it. The journal gives it.
+    """
+
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    data: list[list[str]]
+    experiment: str
+    parent: str
+    process: str
+    time_ms: int
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers of one moment: of an epoch while it trains, else the final scores."""
+
+    step: int
+    time_ms: int
+    values: dict[str, float]
+    is_epoch: bool
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Words about the run; a later one replaces an earlier one."""
+
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file below the journal's files: its folder in the run, empty for none, and its name."""
+
+    folder: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The trained network as numbers by name, and all it takes to build it again and to register it."""
+
+    model: str
+    config: dict[str, int]
+    pair: str
+    parameter_count: int
+    size_multiple: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The attempt ended: its status in MLflow's words, and which exception ended it, if any."""
+
+    status: str
+    ended_by: str
+    time_ms: int
+
+
+Record = Begin | Metrics | Tags | File | Weights | End
+_KINDS = {kind.__name__.lower(): kind for kind in (Begin, Metrics, Tags, File, Weights, End)}
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far MLflow has acknowledged a journal.
+
+    Attributes:
+        offset: Byte behind the last record that needs nothing more.
+        run: Which run of the journal `run_id` belongs to.
+        run_id: Its id in MLflow; empty until it has one.
+        process: The attempt that MLflow was last told of.
+        store: Which store that was, as a digest.
+        adopted: Another journal has told MLflow of this run too, perhaps the same epochs.
+        skipped: Records that MLflow refused for good.
+        refused: Why the network was not registered; empty if it was.
+        dropped: Why the run is no longer ours to tell of: deleted by a person, or in other hands. Empty if it is.
+    """
+
+    offset: int = 0
+    run: str = ""
+    run_id: str = ""
+    process: str = ""
+    store: str = ""
+    adopted: bool = False
+    skipped: int = 0
+    refused: str = ""
+    dropped: str = ""
+
+
+@dataclass
+class History:
+    """What is journaled of the newest run.
+
+    Attributes:
+        start: Byte where its first attempt begins.
+        end_offset: Byte behind the last whole record.
+        begin: Its newest attempt.
+        end: How that ended, if it did.
+        weights: The network that attempt made.
+        epochs: Those told in any attempt.
+        scores: Final numbers told in any attempt.
+        damaged: Lines that hold no whole record.
+    """
+
+    start: int = 0
+    end_offset: int = 0
+    begin: Begin | None = None
+    end: End | None = None
+    weights: Weights | None = None
+    epochs: set[int] = field(default_factory=set)
+    scores: dict[str, float] = field(default_factory=dict)
+    damaged: int = 0
+
+
+class Journal:
+    """What one unit's runs have to tell, in a folder that only this user may enter.
+
+    Every record is one line with a checksum, appended by one unbuffered write: a kill leaves at most a torn last line,
+    which the next attempt cuts off. This is the one file that is not written through `hyperskin.atomic`. What is whole
+    in MLflow keeps its lines, a few kilobytes, so that an epoch told again is known; its files are removed.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        """Name the journal of the unit `key` of the repository at `root`; nothing is made yet."""
+        self.root = root
+        self.key = key
+        self.folder = root / JOURNALS / key
+        self.network = self.folder / "network.pt"
+        self._files = self.folder / "files"
+        self._path = self.folder / "records.jsonl"
+        self._cursor_path = self.folder / "cursor.json"
+
+    def begin(self, begin: Begin) -> History:
+        """Note that an attempt begins, and return what is journaled of its run.
+
+        A run that MLflow has as finished is not continued: another begins.
+
+        Raises:
+            VersionError: The unfinished run was begun with other parameters.
+            ServiceError: The journal cannot be written.
+        """
+        with self._one_sentence():
+            for folder in (self.folder.parent, self.folder):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._path.exists():
+                write_bytes(self._path, b"")
+            self._cut_torn_tail()
+        history = self.history()
+        cursor = self.cursor()
+        was_told = cursor.offset >= history.end_offset and not cursor.refused
+        if history.begin is None or (was_told and history.end is not None and history.end.status == FINISHED):
+            begin = dataclasses.replace(begin, run=uuid.uuid4().hex)
+        else:
+            self._require_same(begin, history.begin)
+            begin = dataclasses.replace(begin, run=history.begin.run)
+        self.append(begin, durable=True)
+        return self.history()
+
+    def append(self, record: Record, *, durable: bool = False) -> None:
+        """Add a record; a durable one is on the disk when this returns.
+
+        Raises:
+            ServiceError: There is no room, or no permission.
+        """
+        content = {"kind": type(record).__name__.lower(), **asdict(record)}
+        body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        line = b'{"crc":"%08x","record":%s}\n' % (zlib.crc32(body), body)
+        with self._one_sentence():
+            _append(self._path, line, durable=durable)
+
+    def end_if_begun(self, status: str, ended_by: str = "") -> None:
+        """End the newest attempt if it is of this process and has no end: for whoever has no time for more."""
+        history = self.history()
+        if history.begin is not None and history.end is None and history.begin.process == identity():
+            self.append(End(status, ended_by, now_ms()), durable=True)
+
+    def file_path(self, folder: str, name: str) -> Path:
+        """Return where a file of the run belongs; its record follows when it is whole."""
+        return self._files / folder / name
+
+    def records(self, start: int = 0) -> Iterator[tuple[int, Record]]:
+        """Give every whole record from byte `start` on, with the byte behind it."""
+        for end, record in self._lines(start):
+            if record is not None:
+                yield end, record
+
+    def history(self) -> History:
+        """Return what is journaled of the newest run."""
+        found = History()
+        before = 0
+        for end, record in self._lines(0):
+            match record:
+                case None:
+                    found.damaged += 1
+                case Begin():
+                    if found.begin is None or found.begin.run != record.run:
+                        found = History(start=before, damaged=found.damaged)
+                    found.begin, found.end, found.weights = record, None, None
+                case Metrics() if record.is_epoch:
+                    found.epochs.add(record.step)
+                case Metrics():
+                    found.scores |= record.values
+                case Weights():
+                    found.weights = record
+                case End():
+                    found.end = record
+            before = end
+            if record is not None:
+                found.end_offset = end
+        return found
+
+    def cursor(self) -> Cursor:
+        """Return how far MLflow has acknowledged; a lost or damaged note means: from the start, which does no harm."""
+        try:
+            return Cursor(**json.loads(self._cursor_path.read_bytes()))
+        except FileNotFoundError:
+            return Cursor()
+        except (ValueError, TypeError) as error:
+            _log.warning("%s is not readable (%s), so MLflow is told everything again", self._cursor_path, error)
+            return Cursor()
+
+    def move_cursor(self, cursor: Cursor) -> None:
+        """Note how far MLflow has acknowledged."""
+        write_json(self._cursor_path, asdict(cursor))
+
+    def is_whole(self) -> bool:
+        """Tell whether MLflow needs nothing more from here, which is so too where there is no journal."""
+        offset = self.cursor().offset
+        return not self._path.exists() or offset == self._path.stat().st_size or offset >= self.history().end_offset
+
+    def lock(self) -> FileLock:
+        """Return the lock that whoever delivers this journal holds; it dies with its process."""
+        return FileLock(self.folder / ".lock")
+
+    def remove_files(self) -> None:
+        """Remove what MLflow has its own copy of by now."""
+        self.network.unlink(missing_ok=True)
+        for path in sorted(self._files.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _one_sentence(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ServiceError(
+                f"A run must be written down while it is made, or it could be lost; {self._path} cannot be written "
+                f"({error.strerror}): make room and start again, a training goes on from its checkpoint."
+            ) from error
+
+    def _require_same(self, begin: Begin, before: Begin) -> None:
+        differing = sorted(name for name in before.params if begin.params.get(name) != before.params[name])
+        if differing:
+            raise VersionError(
+                f"A run is taken up again only with its own parameters; {begin.name} was begun with another "
+                f"{', '.join(differing)}: go back to that, or delete the run in MLflow and the folder {self.folder}."
+            )
+
+    def _lines(self, start: int) -> Iterator[tuple[int, Record | None]]:
+        """Give every line from byte `start` on with the byte behind it; None where it holds no whole record."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(start)
+                content = file.read()
+        except FileNotFoundError:
+            return
+        for line in content.splitlines(keepends=True):
+            start += len(line)
+            yield start, _decode(line, self._path)
+
+    def _cut_torn_tail(self) -> None:
+        """Cut off what a kill left of its last record, and warn of it and of damage elsewhere."""
+        history = self.history()
+        torn = self._path.stat().st_size - history.end_offset
+        if torn:
+            os.truncate(self._path, history.end_offset)
+        if history.damaged:
+            _log.warning(
+                "%s: %d lines held no whole record and are left out, %d bytes of them cut off at the end; "
+                "a kill leaves one at most",
+                self._path,
+                history.damaged,
+                torn,
+            )
+
+
+def find_journals(root: Path) -> list[Journal]:
+    """Return every journal of the repository at `root`, by name."""
+    folder = root / JOURNALS
+    return [Journal(root, path.name) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+
+def now_ms() -> int:
+    """Return the time as MLflow counts it."""
+    return int(time.time() * 1000)
+
+
+def _decode(line: bytes, path: Path) -> Record | None:
+    found = _LINE.fullmatch(line.removesuffix(b"\n"))
+    if not found or not line.endswith(b"\n") or zlib.crc32(found[2]) != int(found[1], 16):
+        return None
+    try:
+        content = json.loads(found[2])
+        record: Record = _KINDS[content.pop("kind")](**content)
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} must hold records that this version knows; {error} is of another: use the version that wrote it."
+        ) from error
+    return record
+
+
+def _append(path: Path, line: bytes, *, durable: bool) -> None:
+    """Write a line with one call, on a line of its own even where a torn one stands last."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
