@@ -182,7 +182,7 @@ class _Delivery:
             if not self._listener.is_wanted():
                 raise _StopError("it was not waited for any longer", may_come=True)
             if isinstance(record, Begin):
-                self._is_told_already = False
+                self._is_told_already = self._is_told_already and record.run == self._cursor.run
             elif not self._cursor.run_id:
                 raise _StopError("the line that says which run it is is damaged")
             if self._is_told_already:
@@ -300,7 +300,7 @@ class _Delivery:
             if run is not None and run.info.lifecycle_stage != "deleted":
                 process = run.data.tags.get("process")
                 return run, self._cursor.adopted or process not in {self._cursor.process, begin.process}
-            self._tell_from_start(begin)
+            self._tell_from_start()
         if tagged := self._search(experiment, f"tags.journal = '{begin.run}'"):
             self._is_told_already = tagged[-1].info.status == FINISHED  # our note of that was lost
             return tagged[-1], False
@@ -308,10 +308,10 @@ class _Delivery:
         unfinished = self._search(experiment, condition)
         return (unfinished[0], True) if unfinished else (None, False)
 
-    def _tell_from_start(self, begin: Begin) -> None:
+    def _tell_from_start(self) -> None:
         """Go back to the run's first record, so that its earlier attempts are told too."""
         start = self._journal.history().start
-        if next(self._journal.records(start), (0, None))[1] == begin:
+        if self._cursor.offset <= start:
             return
         self._cursor = Cursor(offset=start)
         raise _RestartError

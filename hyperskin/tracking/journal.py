@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 import uuid
 import zlib
@@ -281,8 +282,8 @@ class Journal:
     def remove_files(self) -> None:
         """Remove what MLflow has its own copy of by now."""
         self.network.unlink(missing_ok=True)
-        for path in sorted(self._files.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        if self._files.exists():
+            shutil.rmtree(self._files)
 
     @contextlib.contextmanager
     def _one_sentence(self) -> Iterator[None]:
