@@ -85,7 +85,7 @@ def closed_settings(root: Path) -> dict[str, str]:
         "DVC_SITE_CACHE_DIR": str(root / ".cache" / "dvc"),
         "MPLCONFIGDIR": str(root / ".cache" / "matplotlib"),
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a dead server may not hold a training for minutes
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # at once and once: runs have their own patience, people have none
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

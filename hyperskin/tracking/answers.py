@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -37,6 +38,7 @@ _AWAY = frozenset(
         "PERMISSION_DENIED",
     }
 )
+_CAUSE = re.compile(r"\(Caused by \w+\((.*)\)\)")
 _GONE = frozenset({"RESOURCE_DOES_NOT_EXIST"})
 _Answer = TypeVar("_Answer")
 
@@ -117,8 +119,9 @@ def without_password(uri: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, short enough for a line."""
-    line = str(error).partition("\n")[0].strip()
+    """Return what an error says, short enough for a line; of a failed request its cause."""
+    cause = _CAUSE.search(str(error))
+    line = (cause[1].strip("'\"") if cause else str(error)).partition("\n")[0].strip()
     return (line if len(line) < 300 else f"{line[:297]}...") or type(error).__name__
 
 

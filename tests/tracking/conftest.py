@@ -3,10 +3,13 @@
 import dataclasses
 import itertools
 import shutil
+import socket
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from torch import nn
 
+from hyperskin.environment import closed_settings
 from hyperskin.pairs import find_pair
 from hyperskin.tracking import registry
 from hyperskin.tracking.runs import Provenance, RunLog
@@ -103,6 +107,67 @@ def start(root, uri):
         return RunLog(fields.pop("uri", uri), **about, data_name="phantom", root=root, **fields)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MLflow's client be as patient as in every process of ours; by itself it tries for minutes."""
+    for name, value in closed_settings(Path()).items():
+        if name.startswith("MLFLOW_HTTP_REQUEST"):
+            monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def dead_uri() -> str:
+    """The address of a server that is not there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def hanging_uri() -> Iterator[str]:
+    """The address of a server that takes every connection and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(64)  # the system accepts for it
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def answer() -> Iterator[Callable[..., str]]:
+    """Start a server that gives the same answer to everything but `/health`; a None never comes."""
+    servers: list[ThreadingHTTPServer] = []
+    is_over = threading.Event()
+
+    def start(code: int | None, *, health: int = 200, content: bytes = b"no") -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status = health if self.path == "/health" else code
+                if status is None:
+                    is_over.wait()
+                    return
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815 - the names that http.server calls
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    is_over.set()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture
