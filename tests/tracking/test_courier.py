@@ -1,0 +1,270 @@
+"""Whatever MLflow does, a training goes on, its end waits a bounded time, and all of it is kept."""
+
+import dataclasses
+import logging
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from hyperskin.errors import DataError, ServiceError, VersionError
+from hyperskin.tracking import courier, delivery
+from hyperskin.tracking.delivery import deliver
+from hyperskin.tracking.journal import End, Journal, Metrics
+from hyperskin.tracking.store import find_finished
+
+EPOCHS = 5
+PATIENCE_S = 1.0
+SLACK_S = 0.6  # the machine may be busy
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch):
+    monkeypatch.setattr(courier, "PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(courier, "_FIRST_PAUSE_S", 0.1)
+
+
+@pytest.fixture
+def journal(root, provenance):
+    """The journal of the run that every test here makes."""
+    return Journal(root, provenance.unit_key)
+
+
+@pytest.fixture(params=["dead", "hanging", "failing", "hanging later"])
+def away_uri(request):
+    """The address of a server that does not answer, in every way that there is."""
+    request.getfixturevalue("monkeypatch").setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    if request.param in ("dead", "hanging"):
+        return request.getfixturevalue(f"{request.param}_uri")
+    answer = request.getfixturevalue("answer")
+    return answer(500, health=500) if request.param == "failing" else answer(None)
+
+
+def _train(run):
+    """Log some epochs and return the seconds of the slowest."""
+    slowest = 0.0
+    for epoch in range(EPOCHS):
+        started = time.monotonic()
+        run.log_epoch({"val_sam/masked": 1.0 / (epoch + 1)}, epoch)
+        slowest = max(slowest, time.monotonic() - started)
+    run.log_summary({"sam/masked": 0.1})
+    return slowest
+
+
+def _waited(enter):
+    """Return the seconds that the end of a run takes."""
+    with enter as run:
+        _train(run)
+        started = time.monotonic()
+    return run, time.monotonic() - started
+
+
+def test_a_store_that_is_away_costs_a_run_its_patience_and_nothing_else(
+    away_uri, uri, start, journal, caplog, wait_until
+):
+    with start(uri=away_uri) as run:
+        assert _train(run) < 0.5
+        started = time.monotonic()
+    assert time.monotonic() - started < PATIENCE_S + SLACK_S
+    assert not run.delivered
+    assert run.run_id == ""
+    assert caplog.records[-1].getMessage().startswith("MLflow did not take the run in time; everything is in")
+    told = [record for _, record in journal.records()]
+    assert sum(isinstance(record, Metrics) for record in told) == EPOCHS + 1
+    wait_until(lambda: not courier.is_any_at_work())
+    delivered = deliver(journal, uri)
+    assert (delivered.sent, delivered.left) == (len(told), 0)
+    history = MlflowClient(uri).get_metric_history(delivered.run_id, "val_sam/masked")
+    assert [(each.step, each.value) for each in history] == [(epoch, 1.0 / (epoch + 1)) for epoch in range(EPOCHS)]
+    assert find_finished(uri, [journal.key]) == {journal.key: delivered.run_id}
+
+
+def test_whoever_stopped_it_waits_less(hanging_uri, start, monkeypatch):
+    monkeypatch.setattr(courier, "PATIENCE_S", 30.0)
+    monkeypatch.setattr("hyperskin.tracking.runs._STOPPED_PATIENCE_S", 0.3)
+    with pytest.raises(KeyboardInterrupt), start(uri=hanging_uri) as run:  # noqa: PT012 - it is stopped in the middle
+        _train(run)
+        started = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - started < 0.3 + SLACK_S
+
+
+def test_answers_cost_no_patience(uri, start, monkeypatch):
+    real = MlflowClient.log_artifact
+
+    def log_slowly(*arguments):
+        time.sleep(0.4 * PATIENCE_S)
+        real(*arguments)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", log_slowly)
+    with start() as run:
+        for number in range(6):
+            run.log_tables({f"table-{number}": [{"name": "a"}]})
+        started = time.monotonic()
+    assert run.delivered
+    assert time.monotonic() - started > PATIENCE_S
+
+
+def test_answers_between_failures_do_not_give_the_patience_back(uri, start, monkeypatch):
+    real, told = MlflowClient.log_artifact, []
+
+    def log_now_and_then(*arguments):
+        told.append(arguments)
+        if len(told) % 2:
+            time.sleep(0.3)
+            raise ConnectionError("refused")
+        real(*arguments)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", log_now_and_then)
+    with start() as run:
+        for number in range(20):
+            run.log_tables({f"table-{number}": [{"name": "a"}]})
+        started = time.monotonic()
+    assert not run.delivered
+    assert time.monotonic() - started < 2 * PATIENCE_S + SLACK_S
+
+
+@pytest.mark.parametrize("is_at_home", [True, False])
+def test_making_a_file_of_a_network_costs_no_patience_while_the_store_is_at_home(uri, start, monkeypatch, is_at_home):
+    def make(self):
+        self._listener.computing(is_on=True)
+        time.sleep(2 * PATIENCE_S)
+        self._listener.computing(is_on=False)
+
+    monkeypatch.setattr(delivery._Delivery, "_register", make)
+    monkeypatch.setattr(courier, "answers", lambda _: is_at_home)
+    run, seconds = _waited(start())
+    assert run.delivered == is_at_home
+    assert (seconds > 2 * PATIENCE_S) == is_at_home
+
+
+def test_a_store_that_comes_back_gets_everything_in_order(uri, start, monkeypatch, caplog, wait_until):
+    caplog.set_level(logging.INFO)
+    real, is_away = delivery.answers, threading.Event()
+    monkeypatch.setattr(delivery, "answers", lambda address: real(address) and not is_away.is_set())
+    with start() as run:
+        run.log_epoch({"loss": 0.0}, 0)
+        wait_until(lambda: run.run_id)
+        is_away.set()
+        for epoch in range(1, 4):
+            run.log_epoch({"loss": epoch / 10}, epoch)
+        wait_until(lambda: "for now: MLflow at" in caplog.text)
+        is_away.clear()
+        wait_until(lambda: "more records of the run" in caplog.text)
+    assert run.delivered
+    history = MlflowClient(uri).get_metric_history(run.run_id, "loss")
+    assert [each.step for each in history] == [0, 1, 2, 3]
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_a_killed_attempt_is_continued_and_no_epoch_is_told_twice(uri, start, hanging_uri, provenance):
+    with pytest.raises(KeyboardInterrupt), start() as first:  # noqa: PT012 - it is stopped in the middle
+        first.log_epoch({"loss": 0.0}, 0)
+        first.log_epoch({"loss": 0.1}, 1)
+        raise KeyboardInterrupt
+    with start() as second:
+        for epoch in range(4):  # a restored training tells all of its history
+            second.log_epoch({"loss": epoch / 10}, epoch)
+        second.log_summary({"sam/masked": 0.1})
+        second.log_summary({"sam/masked": 0.1})
+    assert second.run_id == first.run_id
+    client = MlflowClient(uri)
+    assert [each.step for each in client.get_metric_history(second.run_id, "loss")] == [0, 1, 2, 3]
+    assert len(client.get_metric_history(second.run_id, "sam/masked")) == 1
+
+
+def test_a_run_that_others_have_is_not_ended_here(uri, start, journal, monkeypatch):
+    class FencedError(ServiceError):
+        pass
+
+    monkeypatch.setattr("hyperskin.ledger.FencedError", FencedError, raising=False)
+    with pytest.raises(FencedError), start() as run:  # noqa: PT012 - it is stopped in the middle
+        _train(run)
+        raise FencedError("another attempt has it")
+    assert journal.history().end is None
+    assert not any(isinstance(record, End) for _, record in journal.records())
+
+
+def test_a_run_that_mlflow_refuses_stops_the_training(uri, start, provenance, monkeypatch, wait_until):
+    def refuse(*_, **fields):
+        if fields.get("params"):
+            raise MlflowException.invalid_parameter_value("Changing param values is not allowed. Param with key='seed'")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", refuse)
+    with pytest.raises(VersionError, match="its own parameters"), start() as run:  # noqa: PT012 - it is refused later
+        wait_until(lambda: run._courier.refusal)
+        run.log_epoch({"loss": 0.1}, 0)
+
+
+def test_a_run_that_mlflow_refuses_at_its_end_is_not_finished(uri, start, monkeypatch):
+    monkeypatch.setattr(delivery._Delivery, "_register", lambda _: DataError("it computes something else"))
+    with pytest.raises(DataError, match="something else"), start() as run:
+        _train(run)
+    assert MlflowClient(uri).get_run(run.run_id).info.status == "FAILED"
+
+
+def test_an_error_of_our_own_ends_neither_the_run_nor_the_thread(uri, start, journal, monkeypatch, caplog):
+    with monkeypatch.context() as broken:
+        broken.setattr(delivery._Delivery, "_send_waiting", lambda _: 1 // 0)
+        run, seconds = _waited(start())
+    assert not run.delivered
+    assert seconds < PATIENCE_S + SLACK_S
+    assert "ZeroDivisionError" in caplog.text
+    assert deliver(journal, uri).is_whole
+
+
+def test_a_run_that_a_person_deletes_is_told_once_and_not_waited_for(uri, start, monkeypatch, caplog, wait_until):
+    with start() as run:
+        run.log_epoch({"loss": 0.1}, 0)
+        wait_until(lambda: run.run_id and MlflowClient(uri).get_run(run.run_id).data.metrics)
+        MlflowClient(uri).delete_run(run.run_id)
+        for epoch in range(1, 4):
+            run.log_epoch({"loss": 0.1}, epoch)
+            wait_until(lambda: "a person deleted" in caplog.text)
+        started = time.monotonic()
+    assert time.monotonic() - started < SLACK_S
+    assert not run.delivered
+    assert len([record for record in caplog.records if "a person deleted" in record.getMessage()]) == 1
+
+
+def test_a_full_disk_stops_the_training_in_one_sentence(uri, start, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ServiceError, match="No space left"), start() as run:  # noqa: PT012 - the disk fills later
+        run.log_epoch({"loss": 0.1}, 0)
+        monkeypatch.setattr("hyperskin.tracking.journal._append", refuse)
+        run.log_epoch({"loss": 0.1}, 1)
+
+
+def test_beginning_needs_neither_mlflow_nor_torch(tmp_path, provenance):
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom hyperskin.tracking.runs import Provenance, RunLog\n"
+        f"run = RunLog('http://127.0.0.1:1', model='m', pair='p', params={{}}, data_name='d', root=Path('.'),\n"
+        f"    provenance=Provenance(**{dataclasses.asdict(provenance)}))\n"
+        "run.__enter__()\nrun.log_epoch({'loss': 0.1}, 0)\ntime.sleep(0.5)\n"
+        "print(sorted({'mlflow', 'torch'} & set(sys.modules)))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("health", [None, 200], ids=["hanging", "hanging later"])
+def test_a_process_ends_although_a_server_never_answers(tmp_path, provenance, answer, health):
+    code = (
+        "import mlflow, time\nfrom pathlib import Path\nfrom hyperskin.tracking import courier\n"
+        "from hyperskin.tracking.runs import Provenance, RunLog\ncourier.PATIENCE_S = 1.0\n"
+        f"about = dict(model='m', pair='p', params={{}}, data_name='d', root=Path('.'))\n"
+        f"provenance = Provenance(**{dataclasses.asdict(provenance)})\n"
+        f"with RunLog('{answer(None, health=health)}', provenance=provenance, **about) as run:\n"
+        "    run.log_epoch({'loss': 0.1}, 0)\n    time.sleep(0.5)\n"
+        "print(time.time(), run.delivered)\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    ended, delivered = child.stdout.split()
+    assert delivered == "False"
+    assert time.time() - float(ended) < 3
