@@ -119,3 +119,16 @@ def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     result = _run("acquire", "data/sources", "data/raw", folder=tmp_path)
     assert result.returncode == 1
     assert result.stderr == "hyperskin: data/sources/folder.json cannot be used: Is a directory.\n"
+
+
+def test_a_thread_that_still_waits_for_mlflow_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    script = (
+        "import sys, threading, time\nfrom hyperskin import cli\nimport hyperskin.tracking.courier\n"
+        "def leave_one_behind(_):\n    threading.Thread(target=time.sleep, args=[60], name='courier of x').start()\n"
+        "    print('done')\n    sys.exit(int(sys.argv[1]))\n"
+        "cli._run = leave_one_behind\ncli.main()"
+    )
+    for code in (0, 3):
+        command = [sys.executable, "-c", script, str(code)]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+        assert (result.returncode, result.stdout) == (code, "done\n")
