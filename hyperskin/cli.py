@@ -7,6 +7,7 @@ import difflib
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,10 @@ def make_app(tokens: Sequence[str]) -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one verb. Exit code 0: done; 1: refused, in one sentence on stderr; 2: wrong usage."""
+    """Run one verb.
+
+    Exit code 0: done; 1: refused, in one sentence on stderr; 2: wrong usage; 130: stopped by Ctrl-C; 143: by SIGTERM.
+    """
     try:
         _run(arguments)
     except SystemExit as end:
@@ -100,9 +104,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         what = f"{error.filename} cannot be used: {error.strerror}." if error.filename else f"{error}."
         sys.stderr.write(f"hyperskin: {what}\n")
         sys.exit(1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("hyperskin: stopped.\n")
-        sys.exit(130)
+        number = next((number for number in interrupt.args if isinstance(number, int)), signal.SIGINT)
+        sys.exit(128 + number)
 
 
 def _leave_couriers(code: int) -> None:

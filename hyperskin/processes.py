@@ -17,12 +17,17 @@ import psutil
 
 from hyperskin.errors import ServiceError
 
-# Two polite requests, because a process may take the first as "finish what you do"; together well below the 30 s
-# that Prefect leaves a flow between its own request and its kill.
-_PATIENCE_S = (10.0, 5.0)
+GRACE_S = 4.0
+"""Seconds that an orderly end may take: a checkpoint, the last words of a run, the way out."""
+
+_LAST_WORDS_S = 0.5
+# Two polite requests, because a process may take the first as "finish what you do"; together the longest that
+# `stop_on_signals` leaves a training and its farewell, and no more than 5 s, in which everything of ours is to be gone.
+_PATIENCE_S = (2.0, 2.8)
 _POLL_S = 0.05
 _CLOCK_STEP_S = 5.0  # the system tells when a process began by a clock that people set
 _END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NO_SIGNAL = b"\0"
 _REFUSAL = "hyperskin: "  # how our own command begins the sentence it ends with
 
 
@@ -109,9 +114,20 @@ def how_it_ended(returncode: int, said: Sequence[str]) -> str:
 class Children:
     """The processes that run now, from any number of threads, so that one call can stop them all."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], *, patience_s: Sequence[float] = _PATIENCE_S
+    ) -> None:
+        """Start none.
+
+        Args:
+            folder: Where they run.
+            environment: What they all have.
+            patience_s: How long to wait after each request to end; more than the default where they have children of
+                their own to stop.
+        """
         self._folder = folder
         self._environment = {**environment, "PYTHONUNBUFFERED": "1"}  # or lines come in blocks, and out of order
+        self._patience_s = patience_s
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._stopping = False
@@ -134,12 +150,12 @@ class Children:
             raise ServiceError(how_it_ended(returncode, said))
         return said
 
-    def stop(self, patience_s: Sequence[float] = _PATIENCE_S) -> None:
+    def stop(self, patience_s: Sequence[float] | None = None) -> None:
         """End every process that runs, and let no other start."""
         with self._lock:
             self._stopping = True
             running = tuple(self._running)
-        stop(*running, patience_s=patience_s)
+        stop(*running, patience_s=self._patience_s if patience_s is None else patience_s)
 
     @contextlib.contextmanager
     def stopped_on_error(self) -> Iterator[None]:
@@ -162,7 +178,7 @@ class Children:
             yield process
         except BaseException:
             with deaf_to_signals():  # a second Ctrl-C would leave it running for nobody
-                stop(process)
+                stop(process, patience_s=self._patience_s)
             raise
         finally:
             with self._lock:
@@ -187,6 +203,102 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
     return True
 
 
+class StopRequest:
+    """Whether a signal asked this process to end: a question for loops, which then end in order."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def is_set(self) -> bool:
+        """Tell whether somebody asked."""
+        return self.number != 0
+
+    def check(self) -> None:
+        """Go on unless somebody asked.
+
+        Raises:
+            KeyboardInterrupt: Somebody did; its argument is the signal's number.
+        """
+        if self.is_set():
+            raise KeyboardInterrupt(self.number)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, and no longer than until somebody asks.
+
+        Raises:
+            KeyboardInterrupt: Somebody did.
+        """
+        deadline = time.monotonic() + seconds
+        self.check()
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(_POLL_S, left))  # no lock to wait for: a signal's handler could not open it
+            self.check()
+
+    def hear(self, number: int) -> None:
+        """Take a signal; the first one counts."""
+        self.number = self.number or number
+
+
+@contextlib.contextmanager
+def stop_on_signals(
+    *, grace_s: float = GRACE_S, on_deadline: Callable[[], None] = lambda: None
+) -> Iterator[StopRequest]:
+    """Let a request to end be a question for the body, and end the process when the body takes too long over it.
+
+    The first signal counts, and those after it change nothing. A hangup that was to be ignored stays so, as `nohup`
+    promises. Signals come to the main thread alone: in any other the request is never set.
+
+    Args:
+        grace_s: Seconds from the signal to the end, even where the main thread is deep in a computation of torch.
+        on_deadline: Last words, for which there is half a second; called from another thread while the main one is
+            wherever it is, and never after an orderly end.
+
+    Raises:
+        KeyboardInterrupt: The body ended so; it has the signal's number.
+    """
+    request = StopRequest()
+    if not _is_main_thread():
+        yield request
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    is_over = threading.Event()
+    watch = threading.Thread(
+        target=_end_in_time, args=(reader, request, is_over, grace_s, on_deadline), name="deadline", daemon=True
+    )
+    watch.start()
+    try:
+        with _waking(writer), _handling(dict.fromkeys(_ends(), lambda number, _: request.hear(number))):
+            yield request
+    except KeyboardInterrupt as interrupt:
+        if request.is_set() and not interrupt.args:
+            interrupt.args = (request.number,)
+        raise
+    finally:
+        is_over.set()
+        os.write(writer, _NO_SIGNAL)
+        watch.join()
+        os.close(writer)
+        os.close(reader)
+
+
+def _end_in_time(
+    reader: int, request: StopRequest, is_over: threading.Event, grace_s: float, on_deadline: Callable[[], None]
+) -> None:
+    """Wait for a signal, and then for the orderly end; without one, end the process."""
+    while (number := os.read(reader, 1)[0]) not in _END:  # those that others handle come this way, too
+        if is_over.is_set():
+            return
+    request.hear(number)  # Python itself tells the main thread only between two of its own instructions
+    if is_over.wait(grace_s):
+        return
+    os.write(2, f"{_REFUSAL}ended without an orderly end, which took longer than {grace_s:g} s.\n".encode())
+    last_words = threading.Thread(target=on_deadline, name="last words", daemon=True)
+    last_words.start()
+    last_words.join(_LAST_WORDS_S)  # they may wait for a lock that the main thread has
+    os._exit(128 + number)
+
+
 @contextlib.contextmanager
 def interrupted_by_signals(say: str = "") -> Iterator[None]:
     """Let every request to end do what Ctrl-C does, also in a shell's background, where Ctrl-C does nothing.
@@ -195,12 +307,12 @@ def interrupted_by_signals(say: str = "") -> Iterator[None]:
         say: A line for the terminal at once, where the end takes a while.
     """
 
-    def interrupt(*_: object) -> None:
+    def interrupt(number: int, _: object) -> None:
         if say:
             os.write(2, f"\n{say}\n".encode())
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
-    with _handling(dict.fromkeys(_END, interrupt)):
+    with _handling(dict.fromkeys(_ends(), interrupt)):
         yield
 
 
@@ -211,9 +323,25 @@ def deaf_to_signals() -> Iterator[None]:
         yield
 
 
+def _ends() -> list[signal.Signals]:
+    """Return the requests to end; a hangup is none where it was to be ignored, as `nohup` does."""
+    is_held = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in _END if not (is_held and number == signal.SIGHUP)]
+
+
+@contextlib.contextmanager
+def _waking(writer: int) -> Iterator[None]:
+    """Let the number of every signal be written to a pipe at once, whatever the main thread does."""
+    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+
+
 @contextlib.contextmanager
 def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+    if not _is_main_thread():  # signals come to the main thread alone
         yield
         return
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -222,3 +350,7 @@ def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

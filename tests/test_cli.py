@@ -1,6 +1,7 @@
 """The command line teaches, starts fast, and answers a slip with one sentence."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,14 +103,17 @@ def test_caches_lie_at_the_root_of_the_repository_and_else_here(tmp_path: Path, 
     assert [Path(line) for line in result.stdout.splitlines()[-3:]] == expected
 
 
-def test_ctrl_c_is_told_in_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("signals", "code"), [((), 130), ((signal.SIGINT,), 130), ((signal.SIGTERM,), 143)])
+def test_a_request_to_end_is_told_in_one_word_and_by_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals: tuple[int, ...], code: int
+) -> None:
     def stopped(**_: object) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*signals)
 
     monkeypatch.setattr("hyperskin.commands.ui.ui", stopped)
     with pytest.raises(SystemExit) as caught:
         main(["ui"])
-    assert caught.value.code == 130
+    assert caught.value.code == code
     assert capsys.readouterr().err == "hyperskin: stopped.\n"
 
 

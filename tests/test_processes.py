@@ -1,5 +1,6 @@
 """Processes that end, fail, hang and refuse to go."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hyperskin.errors import ServiceError
-from hyperskin.processes import Children, how_it_ended, lines, start, stop
+from hyperskin import processes
+from hyperskin.processes import Children, how_it_ended, interrupted_by_signals, lines, start, stop, stop_on_signals
 
 ROOT = Path(__file__).parent.parent
 
@@ -175,3 +177,215 @@ def test_a_second_request_to_end_leaves_nothing_running(tmp_path: Path) -> None:
         said = process.communicate(timeout=60)[1]
     assert not Path(f"/proc/{child}").exists()
     assert said.startswith("\nstopping ...\n")
+
+
+def test_a_group_is_gone_within_five_seconds_and_not_before_a_training_has_ended_in_order():
+    farewell_s = processes.GRACE_S + processes._LAST_WORDS_S
+    assert farewell_s < sum(processes._PATIENCE_S) < 5
+
+
+@pytest.mark.parametrize(("patience_s", "said"), [((0.1, 0.1), ["up"]), ((20.0, 1.0), ["up", "done"])])
+def test_who_has_children_of_its_own_is_given_more_time(tmp_path, patience_s, said):
+    slow = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print('done'), sys.exit()))"
+    children = Children(tmp_path, {}, patience_s=patience_s)
+    heard: list[str] = []
+
+    def run() -> None:
+        with contextlib.suppress(ServiceError):
+            children.run(python(f"{slow}\nprint('up', flush=True)\ntime.sleep(60)"), on_line=heard.append)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not heard:
+        time.sleep(0.01)
+    children.stop()
+    thread.join(10)
+    assert heard == said
+
+
+# A request to end
+
+
+def send(*numbers: int) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+    time.sleep(0.05)  # Python hands a signal over between two instructions
+
+
+def test_a_signal_only_sets_the_request_and_the_first_one_counts():
+    with stop_on_signals() as request:
+        assert not request.is_set()
+        request.check()
+        send(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        assert request.is_set()
+        with pytest.raises(KeyboardInterrupt) as caught:
+            request.check()
+    assert caught.value.args == (signal.SIGTERM,)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_without_a_number_gets_the_signals(number):
+    def end_when_asked() -> None:
+        with stop_on_signals():
+            send(number)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        end_when_asked()
+    assert caught.value.args == (number,)
+
+
+def test_an_interrupt_without_a_signal_stays_as_it_is():
+    with pytest.raises(KeyboardInterrupt) as caught, stop_on_signals():
+        raise KeyboardInterrupt
+    assert caught.value.args == ()
+
+
+def test_waiting_ends_with_the_request_and_else_in_its_time():
+    begin = time.monotonic()
+    with stop_on_signals() as request:
+        request.wait(0.2)
+        assert 0.2 <= time.monotonic() - begin < 5
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            request.wait(60)
+    timer.join()
+    assert time.monotonic() - begin < 30
+
+
+def test_signals_that_others_handle_are_no_requests():
+    heard = []
+    previous = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    try:
+        with stop_on_signals(grace_s=0) as request:
+            send(signal.SIGUSR1, signal.SIGUSR1)
+            subprocess.run(python(""), check=True)
+            assert not request.is_set()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert heard == [signal.SIGUSR1] * 2
+
+
+def test_all_is_as_before_when_it_is_over():
+    def state():
+        threads = [thread.name for thread in threading.enumerate()]
+        wakeup = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(wakeup)
+        open_files = [path.name for path in Path("/proc/self/fd").iterdir()]
+        return [signal.getsignal(number) for number in processes._END], threads, wakeup, open_files
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    previous = signal.set_wakeup_fd(writer)
+    before = state()
+    try:
+        with stop_on_signals(on_deadline=lambda: os._exit(1)):
+            assert state() != before
+            send(signal.SIGTERM)
+        assert state() == before
+        with pytest.raises(RuntimeError), stop_on_signals():
+            raise RuntimeError
+        assert state() == before
+    finally:
+        signal.set_wakeup_fd(previous)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_in_another_thread_the_request_is_never_set():
+    handler = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def ask() -> None:
+        with stop_on_signals(grace_s=0) as request:
+            seen.append((request.is_set(), signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert seen == [(False, handler)]
+
+
+def test_a_hangup_that_was_to_be_ignored_stays_so():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as request:
+            send(signal.SIGHUP)
+            assert not request.is_set()
+        with interrupted_by_signals():
+            send(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+def test_an_interruption_says_by_which_signal():
+    with pytest.raises(KeyboardInterrupt) as caught, interrupted_by_signals():
+        send(signal.SIGTERM)
+    assert caught.value.args == (signal.SIGTERM,)
+
+
+BUSY = """
+import hashlib, os, sys, time
+from pathlib import Path
+from hyperskin.processes import stop_on_signals
+
+def say_goodbye():
+    Path("goodbye").touch()
+    time.sleep(float(sys.argv[1]))
+
+with stop_on_signals(grace_s=1.0, on_deadline=say_goodbye) as request:
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # half an hour in one call
+"""
+
+
+@pytest.mark.parametrize("goodbye_s", [0, 60])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_deep_in_a_long_computation_ends_in_time_all_the_same(tmp_path, number, goodbye_s):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [*python(BUSY), str(goodbye_s)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        assert process.stdout.readline() == "busy\n"
+        begin = time.monotonic()
+        process.send_signal(number)
+        time.sleep(0.6)
+        assert process.poll() is None
+        assert not (tmp_path / "goodbye").exists()
+        process.send_signal(signal.SIGTERM)  # the first one counts, for the code and for the time
+        said = process.communicate(timeout=60)[1]
+        took_s = time.monotonic() - begin
+    assert process.returncode == 128 + number
+    assert (tmp_path / "goodbye").exists()
+    assert said == "hyperskin: ended without an orderly end, which took longer than 1 s.\n"
+    assert 0.9 <= took_s < 1.0 + 0.5 + 1.5  # of which 1.5 s are the machine's
+
+
+MULTIPLYING = """
+import torch
+from hyperskin.processes import stop_on_signals
+
+torch.set_num_threads(1)
+big = torch.ones(12000, 12000)
+with stop_on_signals(grace_s=0.3):
+    print("busy", flush=True)
+    while True:
+        big @ big
+"""
+
+
+@pytest.mark.slow
+def test_who_is_deep_in_torch_ends_in_time_all_the_same(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        python(MULTIPLYING), cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "busy\n"
+        time.sleep(0.5)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert process.returncode == 143
+    assert time.monotonic() - begin < 3
