@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperskin.errors import ServiceError
 from hyperskin import processes
+from hyperskin.errors import ServiceError
 from hyperskin.processes import Children, how_it_ended, interrupted_by_signals, lines, start, stop, stop_on_signals
 
 ROOT = Path(__file__).parent.parent
@@ -186,7 +186,9 @@ def test_a_group_is_gone_within_five_seconds_and_not_before_a_training_has_ended
 
 @pytest.mark.parametrize(("patience_s", "said"), [((0.1, 0.1), ["up"]), ((20.0, 1.0), ["up", "done"])])
 def test_who_has_children_of_its_own_is_given_more_time(tmp_path, patience_s, said):
-    slow = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print('done'), sys.exit()))"
+    slow = (
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print('done'), sys.exit()))"
+    )
     children = Children(tmp_path, {}, patience_s=patience_s)
     heard: list[str] = []
 
