@@ -65,7 +65,7 @@ class Space:
 
 
 # Downwards the rates enclose what was published: 2e-4 for HSCNN+, 1e-4 for HRNet and 4e-4 for MST++ on the challenge of
-# 2022 (Cai et al., MST++, CVPR workshops 2022, with batches of 20), 4e-4 with batches of 2 (Ng et al., Hyper-Skin, 2023).
+# 2022 (Cai et al., MST++, CVPRW 2022, with batches of 20), 4e-4 with batches of 2 (Ng et al., Hyper-Skin, 2023).
 # Upwards they end where networks of the profile demo were seen to stop learning on the phantom: HRNet's loss explodes
 # with 5e-3 and MST++'s with 7e-3; HSCNN+ with 8e-3 (12 blocks) ends behind where it ends with 4e-3.
 SPACES = {
