@@ -73,7 +73,11 @@ class Courier:
             if limit_s is not None and time.monotonic() - started >= limit_s:
                 break
         self._silence.give_up()
-        return self._delivered
+        if not self._thread.is_alive():
+            return self._delivered
+        cursor = self._journal.cursor()
+        left = sum(1 for _ in self._journal.records(cursor.offset))
+        return Delivered(cursor.run_id, 0, left, "it did not answer in time", is_away=True, may_come=True)
 
     def _work(self) -> None:
         failures = 0

@@ -177,9 +177,10 @@ class RunLog:
             patience_s=courier.PATIENCE_S, limit_s=_STOPPED_PATIENCE_S if was_stopped else None
         )
         self.delivered = delivered.is_whole and not delivered.reason
-        if not delivered.is_whole and (delivered.may_come or not delivered.reason):
+        if not delivered.is_whole and self._courier.refusal is None:
             _log.warning(
-                "MLflow did not take the run in time; everything is in %s: run `hyperskin sync` when it answers",
+                "MLflow does not have all of the run (%s); everything is in %s: run `hyperskin sync` when it answers",
+                delivered.reason or "it was not waited for",
                 self._journal.folder,
             )
         if error is None and self._courier.refusal is not None:
