@@ -184,17 +184,22 @@ def test_a_group_is_gone_within_five_seconds_and_not_before_a_training_has_ended
     assert farewell_s < sum(processes._PATIENCE_S) < 5
 
 
+SAYS_DONE = (
+    "import signal, sys, time\n"
+    "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print('done'), sys.exit()))\n"
+    "print('up', flush=True)\n"
+    "time.sleep(60)\n"
+)
+
+
 @pytest.mark.parametrize(("patience_s", "said"), [((0.1, 0.1), ["up"]), ((20.0, 1.0), ["up", "done"])])
 def test_who_has_children_of_its_own_is_given_more_time(tmp_path, patience_s, said):
-    slow = (
-        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print('done'), sys.exit()))"
-    )
     children = Children(tmp_path, {}, patience_s=patience_s)
     heard: list[str] = []
 
     def run() -> None:
         with contextlib.suppress(ServiceError):
-            children.run(python(f"{slow}\nprint('up', flush=True)\ntime.sleep(60)"), on_line=heard.append)
+            children.run(python(SAYS_DONE), on_line=heard.append)
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -6,6 +6,7 @@ import math
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from hyperskin.errors import DataError, ParamsError, ShapeError, UnknownNameErro
 from hyperskin.pairs import find_pair
 from hyperskin.training import loop
 from hyperskin.training.checkpoint import load_checkpoint
-from hyperskin.training.device import survives_on_cpu
+from hyperskin.training.device import DTYPES, survives_on_cpu
 from hyperskin.training.loop import train
 from hyperskin.training.recipe import DivergedError, Epoch, Recipe, Trained
 from hyperskin.training.reconstruct import reconstruct
@@ -90,7 +91,7 @@ def fresh(tmp_path: Path, job: Job) -> Callable[[], Job]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that stands still until somebody adds to it."""
     now = [1000.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -172,7 +173,7 @@ def test_the_progress_bar_is_called_as_tqdm_is(job: Job) -> None:
 
 
 def test_an_epoch_is_one_line_in_the_log(job: Job, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "hyperskin.training.loop"):
+    with caplog.at_level(logging.INFO, "hyperskin.training"):
         job.run(replace(RECIPE, epochs=2))
     assert len(caplog.messages) == 2
     assert caplog.messages[1].startswith("epoch 2: train/loss 0.")
@@ -563,7 +564,7 @@ class Overflowing(nn.Conv2d):
 def half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scale gradients as fp16 needs it, and compute in fp32: what is tested here is the scaling."""
     monkeypatch.setattr(loop, "survives_on_cpu", lambda precision: True)
-    monkeypatch.setitem(loop.DTYPES, "fp16", torch.float32)
+    monkeypatch.setitem(DTYPES, "fp16", torch.float32)
 
 
 @pytest.mark.usefixtures("half_precision")
