@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import re
+from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from hyperskin.errors import DataError, MissingFileError, ParamsError
 from hyperskin.pairs import find_pair
@@ -18,6 +24,7 @@ from hyperskin.sources.phantom import CAPTURES
 
 FILE_NAME = "params.yaml"
 _LARGEST_BYTES = 64 * 1024
+_SMALL = 0.01  # numbers below it are written as powers of ten
 
 
 class _Section(BaseModel):
@@ -292,6 +299,82 @@ def read_recorded(lock: Path) -> dict[str, str]:
             f"{lock} must be as DVC wrote it; it {state}: bring it back with `git checkout {lock.name}`, or delete it "
             "and run `dvc repro`."
         ) from None
+
+
+def profile_file(profile: str) -> str:
+    """Return the name of the file that holds `profile`: params.yaml with other numbers, beside it.
+
+    Raises:
+        ParamsError: It is no plain word.
+    """
+    if not re.fullmatch(r"[a-z0-9_-]+", profile):
+        raise ParamsError(f"`profile` must be a plain word, such as tuned for params.tuned.yaml; got {profile!r}.")
+    return f"params.{profile}.yaml"
+
+
+def with_own_recipes(text: str, recipes: Mapping[str, Mapping[str, Mapping[str, Any]]], *, origin: str) -> str:
+    """Return the text of a parameter file with other recipes for some networks on some pairs.
+
+    Comments and everything else stay as they are.
+
+    Args:
+        text: YAML.
+        recipes: By network and pair, what `train.models.NETWORK.by_pair.PAIR` is to be.
+        origin: Names `text` in messages.
+
+    Raises:
+        ParamsError: The text, or what comes of it, holds no parameters.
+    """
+    Params.parse_text(text, origin)
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.preserve_quotes = True
+    yaml.width = _LARGEST_BYTES  # a long line stays one
+    values = yaml.load(text)
+    for model, by_pair in recipes.items():
+        network = values["train"]["models"][model]
+        own = network.setdefault("by_pair", _like(network, {}))
+        for pair, recipe in by_pair.items():
+            own[pair] = _in_one_line({name: _readable(value) for name, value in recipe.items()})
+    written = io.StringIO()
+    yaml.dump(values, written)
+    Params.parse_text(written.getvalue(), origin)
+    return written.getvalue()
+
+
+class _Number(float):
+    """A number as people write it: 6.3e-4."""
+
+    def __str__(self) -> str:
+        number = Decimal(repr(float(self)))
+        return f"{number.normalize():e}" if abs(number) < _SMALL else f"{number.normalize():f}"
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes nothing otherwise than it was: an absent value as null, and our own numbers readably."""
+
+
+_Representer.add_representer(type(None), lambda representer, _: _scalar(representer, "null", "null"))
+_Representer.add_representer(_Number, lambda representer, value: _scalar(representer, "float", str(value)))
+
+
+def _scalar(representer: RoundTripRepresenter, kind: str, text: str) -> ScalarNode:
+    node: ScalarNode = representer.represent_scalar(f"tag:yaml.org,2002:{kind}", text)
+    return node
+
+
+def _readable(value: Any) -> Any:
+    return _Number(value) if isinstance(value, float) else value
+
+
+def _in_one_line(values: Mapping[str, Any]) -> CommentedMap:
+    made = CommentedMap(values)
+    made.fa.set_flow_style()
+    return made
+
+
+def _like(other: CommentedMap, values: Mapping[str, Any]) -> CommentedMap:
+    return _in_one_line(values) if other.fa.flow_style() else CommentedMap(values)
 
 
 def _read_yaml(path: Path) -> Any:

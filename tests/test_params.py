@@ -7,7 +7,7 @@ import pytest
 
 from hyperskin.commands.init import shipped_params
 from hyperskin.errors import MissingFileError, ParamsError
-from hyperskin.params import Params
+from hyperskin.params import Params, profile_file, with_own_recipes
 
 
 def _write(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
@@ -111,3 +111,56 @@ def test_sections_cannot_be_changed_afterwards(tmp_path: Path) -> None:
     params: Any = Params.read(_write(tmp_path))
     with pytest.raises(ValueError, match="frozen"):
         params.train.crop_px = 8
+
+
+OWN = {"hrnet": {"rgb_vis": {"learning_rate": 6.3e-4, "batch_size": 4, "loss": "mrae"}}}
+
+
+def test_another_recipe_changes_one_line_and_no_comment() -> None:
+    text = shipped_params()
+    written = with_own_recipes(text, OWN, origin="params.yaml")
+    changed = [pair for pair in zip(text.splitlines(), written.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert changed == [
+        (
+            "    hrnet: {width: 8}",
+            "    hrnet: {width: 8, by_pair: {rgb_vis: {learning_rate: 6.3e-4, batch_size: 4, loss: mrae}}}",
+        )
+    ]
+    params = Params.parse_text(written, "params.tuned.yaml")
+    assert params.train.models["hrnet"].own_recipe("rgb_vis") == OWN["hrnet"]["rgb_vis"]
+    assert params.train.models["hrnet"].own_recipe("msi_nir") == {}
+
+
+def test_a_recipe_joins_and_replaces_those_of_other_pairs() -> None:
+    block = [
+        "hrnet:  # small",
+        "      width: 8 # px",
+        "      by_pair:",
+        "        msi_nir: {loss: mrae} # found by hand",
+        "        rgb_vis: {loss: l1}",
+    ]
+    text = shipped_params().replace("hrnet: {width: 8}", "\n".join(block))
+    written = with_own_recipes(text, OWN, origin="params.yaml")
+    assert "\n".join(block[:-1]) in written
+    assert "        rgb_vis: {learning_rate: 6.3e-4, batch_size: 4, loss: mrae}\n" in written
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"),
+    [(1e-3, "1e-3"), (1.23e-5, "1.23e-5"), (0.0126789, "0.0126789"), (9.99512345e-4, "9.99512345e-4")],
+)
+def test_numbers_are_written_as_people_write_them(rate: float, shown: str) -> None:
+    written = with_own_recipes(shipped_params(), {"hrnet": {"rgb_vis": {"learning_rate": rate}}}, origin="params.yaml")
+    assert f"{{learning_rate: {shown}}}" in written
+    assert Params.parse_text(written, "x").train.models["hrnet"].own_recipe("rgb_vis") == {"learning_rate": rate}
+
+
+def test_a_recipe_that_params_may_not_hold_is_not_written() -> None:
+    with pytest.raises(ParamsError, match=r"^params\.yaml: `train\.models\.hrnet\.by_pair\.rgb_vis\.loss`"):
+        with_own_recipes(shipped_params(), {"hrnet": {"rgb_vis": {"loss": "l7"}}}, origin="params.yaml")
+
+
+def test_a_profile_is_a_file_beside_params() -> None:
+    assert profile_file("tuned") == "params.tuned.yaml"
+    with pytest.raises(ParamsError, match=r"plain word, .*; got '\.\./tuned'"):
+        profile_file("../tuned")
