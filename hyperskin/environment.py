@@ -89,6 +89,7 @@ def closed_settings(root: Path) -> dict[str, str]:
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # `hyperskin ui` says where to look
         "PREFECT_HOME": str(root / ".prefect"),
         "PREFECT_PROFILES_PATH": str(root / ".prefect" / "profiles.toml"),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",

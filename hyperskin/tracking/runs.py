@@ -163,7 +163,7 @@ class RunLog:
         Raises:
             HyperSkinError: The end was good, but MLflow or the registry refused the run.
         """
-        if _is_fenced(error):  # another process has the run; to tell its end is up to that one
+        if error is not None and _is_fenced(error):  # another process has the run; to tell its end is up to that one
             self._courier.finish(patience_s=0)
             return
         was_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
@@ -298,7 +298,7 @@ class RunLog:
             self._note(End(status, type(error).__name__, now_ms()), durable=True)
 
 
-def _is_fenced(error: BaseException | None) -> bool:
-    from hyperskin import ledger  # it brings SQLAlchemy
+def _is_fenced(error: BaseException) -> bool:
+    from hyperskin.ledger import FencedError  # which brings SQLAlchemy
 
-    return isinstance(error, getattr(ledger, "FencedError", ()))
+    return isinstance(error, FencedError)

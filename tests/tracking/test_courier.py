@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from hyperskin.errors import DataError, ServiceError, VersionError
+from hyperskin.ledger import FencedError
 from hyperskin.tracking import courier, delivery
 from hyperskin.tracking.delivery import deliver
 from hyperskin.tracking.journal import End, Journal, Metrics
@@ -177,11 +178,7 @@ def test_a_killed_attempt_is_continued_and_no_epoch_is_told_twice(uri, start, ha
     assert len(client.get_metric_history(second.run_id, "sam/masked")) == 1
 
 
-def test_a_run_that_others_have_is_not_ended_here(uri, start, journal, monkeypatch):
-    class FencedError(ServiceError):
-        pass
-
-    monkeypatch.setattr("hyperskin.ledger.FencedError", FencedError, raising=False)
+def test_a_run_that_others_have_is_not_ended_here(start, journal):
     with pytest.raises(FencedError), start() as run:  # noqa: PT012 - it is stopped in the middle
         _train(run)
         raise FencedError("another attempt has it")
