@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -16,6 +16,7 @@ from hyperskin.data.capture import CaptureId
 from hyperskin.data.cubefile import encode_reflectance, write_cubes
 from hyperskin.data.frames import PairFiles
 from hyperskin.data.truth import LABELS, NAMES, PANEL, SKIN_SHARE, TruthFiles
+from tests.postgres import Server, running_server
 
 WriteCapture = Callable[..., PairFiles]
 WriteTruth = Callable[..., TruthFiles]
@@ -33,6 +34,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before anything imports mlflow, which else writes to the home folder
+
+
+@pytest.fixture(scope="session")
+def _one_server() -> Iterator[Server | None]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_server(_one_server: Server | None) -> Iterator[Server]:
+    """A PostgreSQL server that the test may stop and start; skips where none is installed."""
+    if _one_server is None:
+        pytest.skip("no PostgreSQL server is installed here")
+    yield _one_server
+    _one_server.start()
+
+
+@pytest.fixture
+def postgres(postgres_server: Server) -> str:
+    """The address of a fresh PostgreSQL database, with a password in it; skips where no server is installed."""
+    pytest.importorskip("psycopg")
+    return postgres_server.new_database()
 
 
 @pytest.fixture
