@@ -19,14 +19,15 @@ from hyperskin.tracking.journal import End, Journal, Metrics
 from hyperskin.tracking.store import find_finished
 
 EPOCHS = 5
-PATIENCE_S = 1.0
-SLACK_S = 0.6  # the machine may be busy
+PATIENCE_S = 0.6
+SLACK_S = 2.0  # the machine may be busy
 
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
     monkeypatch.setattr(courier, "PATIENCE_S", PATIENCE_S)
     monkeypatch.setattr(courier, "_FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("hyperskin.tracking.answers._PROBE_S", 0.5)
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def journal(root, provenance):
     return Journal(root, provenance.unit_key)
 
 
-@pytest.fixture(params=["dead", "hanging", "failing", "hanging later"])
+@pytest.fixture(params=["dead", "hanging", pytest.param("failing", marks=pytest.mark.slow), "hanging later"])
 def away_uri(request):
     """The address of a server that does not answer, in every way that there is."""
     request.getfixturevalue("monkeypatch").setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -215,6 +216,7 @@ def test_an_error_of_our_own_ends_neither_the_run_nor_the_thread(uri, start, jou
 
 
 def test_a_run_that_a_person_deletes_is_told_once_and_not_waited_for(uri, start, monkeypatch, caplog, wait_until):
+    monkeypatch.setattr(courier, "PATIENCE_S", 30.0)
     with start() as run:
         run.log_epoch({"loss": 0.1}, 0)
         wait_until(lambda: run.run_id and MlflowClient(uri).get_run(run.run_id).data.metrics)
@@ -250,7 +252,7 @@ def test_beginning_needs_neither_mlflow_nor_torch(tmp_path, provenance):
     assert said.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("health", [None, 200], ids=["hanging", "hanging later"])
+@pytest.mark.parametrize("health", [200, pytest.param(None, marks=pytest.mark.slow)], ids=["hanging later", "hanging"])
 def test_a_process_ends_although_a_server_never_answers(tmp_path, provenance, answer, health):
     code = (
         "import mlflow, time\nfrom pathlib import Path\nfrom hyperskin.tracking import courier\n"

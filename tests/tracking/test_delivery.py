@@ -166,7 +166,7 @@ def test_delivered_twice_is_delivered_once(uri, write):
     assert _content(uri, "unit") == once
 
 
-@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("is_before", [pytest.param(True, marks=pytest.mark.slow), False], ids=["before", "after"])
 def test_a_delivery_killed_at_any_request_is_completed_by_the_next(uri, write, monkeypatch, is_before):
     deliver(write("undisturbed"), uri)
     expected = _content(uri, "undisturbed") | {"files": None}
