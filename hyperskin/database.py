@@ -93,6 +93,14 @@ class Database:
         return f"{self._what} must answer at {url.render_as_string(hide_password=True)}; it does not: {said}."
 
 
+def engine_options(uri: str) -> dict[str, Any]:
+    """Return how SQLAlchemy is to connect, whoever calls it: no connection outlives a question or waits for ever."""
+    patience = {"connect_timeout": _CONNECT_S, "tcp_user_timeout": _KEEPALIVE_MS}
+    if uri.startswith("sqlite"):
+        patience = {"timeout": _BUSY_S}
+    return {"poolclass": sa.NullPool, "connect_args": patience, "hide_parameters": True}
+
+
 def _engine(uri: str) -> sa.Engine:
     try:
         url = sa.make_url(uri)
@@ -109,11 +117,8 @@ def _engine(uri: str) -> sa.Engine:
         )
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise ServiceError(f"`HYPERSKIN_DATABASE` must be sqlite:/// or postgresql+psycopg://; got {shown}.")
-    patience: dict[str, Any] = {"connect_timeout": _CONNECT_S, "tcp_user_timeout": _KEEPALIVE_MS}
-    if url.drivername == "sqlite":
-        patience = {"timeout": _BUSY_S}
     try:
-        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=patience, hide_parameters=True)
+        return sa.create_engine(url, **engine_options(uri))
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise ServiceError(
             f"The driver of {shown} must be installed; it is not ({error}): pip install 'hyperskin[cluster]'."

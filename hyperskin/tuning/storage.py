@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import optuna
 from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from hyperskin.database import Database, engine_options
 from hyperskin.environment import database_uri
-from hyperskin.errors import ServiceError
 
 SWEEPS = Path("mlruns") / "sweeps"
 PROCESS = "process"
@@ -27,8 +27,6 @@ PROCESS = "process"
 _RETRIES = 2
 _TRIES = 5
 _PAUSE_S = 0.5
-_PATIENCE_S = 60  # of a worker that finds the SQLite file busy
-_SQLITE = "sqlite:"
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
@@ -45,28 +43,21 @@ def open_storage(root: Path, *, beat_s: int, grace_s: int) -> RDBStorage:
         ServiceError: There is no such database, or no way to it.
     """
     listen_quietly()
-    uri = database_uri(root, "optuna")
-    if uri.startswith(("postgres://", "postgresql://")):
-        raise ServiceError(
-            "`HYPERSKIN_DATABASE` must name its driver, as in postgresql+psycopg://USER@HOST:PORT/DATABASE; "
-            f"got {_without_password(uri)}."
-        )
     (root / SWEEPS).mkdir(parents=True, exist_ok=True, mode=0o700)
-    is_file = uri.startswith(_SQLITE)
-    # SQLAlchemy tries a connection before it uses it, so that a server that was away is found again
-    options = {"connect_args": {"timeout": _PATIENCE_S}} if is_file else {"pool_pre_ping": True}
+    uri = database_uri(root, "optuna")
+    Database(uri, what="The database of searches").ask(lambda _: None)  # in one sentence where it does not answer
 
     def connect() -> RDBStorage:
         with FileLock(root / SWEEPS / ".tables.lock"), quiet():
             return _Storage(
                 uri,
-                engine_kwargs=options,
+                engine_kwargs=engine_options(uri),
                 heartbeat_interval=beat_s,
                 grace_period=grace_s,
                 heartbeat_stale_trial_callback=retry,
             )
 
-    return _insist(connect, f"The database of searches must answer at {_without_password(uri)}")
+    return _insist(connect)
 
 
 class _Storage(RDBStorage):
@@ -87,7 +78,7 @@ def open_study(storage: RDBStorage, name: str) -> Study:
         with quiet():
             return optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
 
-    return _insist(load, f"The search {name} must be found or begun")
+    return _insist(load)
 
 
 def study_names(storage: RDBStorage) -> list[str]:
@@ -150,31 +141,17 @@ def listen_quietly() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _insist(ask: Callable[[], _Result], must: str) -> _Result:
-    """Ask again where another worker made the same tables or the same study just now."""
+def _insist(ask: Callable[[], _Result]) -> _Result:
+    """Ask again where another worker, perhaps on another machine, made the same tables or study just now."""
     for left in reversed(range(_TRIES)):
         try:
             return ask()
-        except ImportError as error:
-            raise ServiceError(f"{must}; there is no driver for it: pip install 'hyperskin[cluster]'.") from error
         except Exception as error:  # SQLAlchemy's errors may not be named here
-            if not (is_loss(error) or isinstance(error, optuna.exceptions.OptunaError | ValueError)):
+            if not left or not (is_loss(error) or isinstance(error, OptunaError)):
                 raise
-            if not left:
-                raise ServiceError(f"{must}; {_first_line(error)}") from error
             time.sleep(_PAUSE_S)
     raise AssertionError
 
 
 def _without_process(trial: FrozenTrial) -> dict[str, Any]:
     return {name: value for name, value in trial.user_attrs.items() if name != PROCESS}
-
-
-def _without_password(uri: str) -> str:
-    scheme, mark, rest = uri.partition("://")
-    account, at, place = rest.rpartition("@")
-    return f"{scheme}{mark}{account.split(':')[0]}{at}{place}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0].rstrip(".") + "."

@@ -42,9 +42,16 @@ class Workers:
         """Return the trials of which any worker noted `word`."""
         return [int(note[1]) for number in range(len(self.processes)) for note in self.notes(number) if note[0] == word]
 
+    def wait_until_trying(self, number: int, *, after: int = 0) -> None:
+        wait_for(lambda: len(self.notes(number)) > 2 * after and self.notes(number)[-1][0] == "begin")
+
+    def said(self, number: int) -> str:
+        """Return the name of the error that a worker noted in the end."""
+        return self.notes(number)[-1][1]
+
     def kill_while_trying(self, number: int, *, after: int = 0) -> int:
         """Kill a worker while it makes a trial, `after` so many that it was told, and return which."""
-        wait_for(lambda: len(self.notes(number)) > 2 * after and self.notes(number)[-1][0] == "begin")
+        self.wait_until_trying(number, after=after)
         self.processes[number].kill()
         self.processes[number].wait()
         assert self.notes(number)[-1][0] == "begin"
@@ -60,9 +67,12 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     return open_search(tmp_path)
 
 
-@pytest.fixture
-def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Workers]:
+    """Workers on either kind of database."""
     monkeypatch.delenv("HYPERSKIN_DATABASE", raising=False)
+    if request.param == "postgresql":
+        monkeypatch.setenv("HYPERSKIN_DATABASE", request.getfixturevalue("postgres"))
     made = Workers(tmp_path)
     yield made
     for process in made.processes:

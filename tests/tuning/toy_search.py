@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from hyperskin.errors import HyperSkinError
 from hyperskin.tuning import study
 from hyperskin.tuning.space import Space
 from hyperskin.tuning.study import Search
@@ -42,6 +43,15 @@ def main() -> None:
     if "ELSEWHERE" in os.environ:  # as seen from another machine, which cannot look for our process
         study.identity = lambda: f"not-{platform.node()}:{os.getpid()}:0"
     notes = (root / f"notes.{os.getpid()}").open("a", buffering=1)
+    try:
+        work(root, name, total, worker, seconds, notes)
+    except HyperSkinError as error:
+        notes.write(f"refused {type(error).__name__}\n")
+        sys.exit(1)
+    notes.write("end\n")
+
+
+def work(root: Path, name: str, total: int, worker: int, seconds: float, notes: TextIO) -> None:
     search = open_search(root, name)
     search.choose(pruner="none", total=total, seed=1, worker=worker)
 
@@ -54,7 +64,6 @@ def main() -> None:
         return value
 
     search.run(total, objective, should_stop=lambda: False, on_told=lambda trial: _note(notes, trial))
-    notes.write("end\n")
 
 
 if __name__ == "__main__":
