@@ -29,7 +29,8 @@ class Provenance:
         unit_key: Model, pair, parameters, data and code together: equal keys are the same training.
         manifest: Every file that may be read.
         split: Which subjects train, select and test.
-        evaluation: What decides whether two scores may be compared: test cubes, masks and metric.
+        evaluation: What decides whether two scores may be compared: test cubes, masks and metric. Empty for a run that
+            sees no test capture.
         code: The modules that decide the weights.
         params: The parameters that decide the result.
     """

@@ -86,6 +86,7 @@ class RunLog:
         experiment: str = EXPERIMENT,
         parent: str | None = None,
         tags: Mapping[str, str] | None = None,
+        name: str = "",
     ) -> None:
         """Describe the run; nothing is written before the context is entered.
 
@@ -102,8 +103,9 @@ class RunLog:
             experiment: The MLflow experiment.
             parent: Unit key of the run that this one belongs to.
             tags: What else there is to say.
+            name: What people call it; model, pair and size where it is empty.
         """
-        self.name = f"{model}-{pair}" + (f" ({size})" if size else "")
+        self.name = name or f"{model}-{pair}" + (f" ({size})" if size else "")
         self.provenance = provenance
         self.skipped_pictures = 0
         self.delivered = False
@@ -114,11 +116,9 @@ class RunLog:
         self._about = describe(model, pair, size)
         self._experiment = experiment
         self._parent = parent or ""
-        self._data = [
-            # named twice, because MLflow keeps one use of a data set: all of it, and what is tested on
-            [data_name, provenance.manifest, "training"],
-            [f"{data_name} test captures", provenance.evaluation, "test"],
-        ]
+        self._data = [[data_name, provenance.manifest, "training"]]
+        if provenance.evaluation:  # named twice, because MLflow keeps one use of a data set
+            self._data.append([f"{data_name} test captures", provenance.evaluation, "test"])
         unsized = "closed form" if is_floor(model) else "full"
         self._params = {"model": model, "pair": pair, "size": size or unsized, **params}
         self._tags = {
