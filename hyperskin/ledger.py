@@ -137,11 +137,10 @@ class Ledger:
             for row in rows
         ]
 
-    def settle(self) -> list[Attempt]:
-        """Note as lost what runs in no process of this host any more, and return it."""
-        gone = [
-            attempt for attempt in self.newest() if attempt.state == "running" and is_running(attempt.process) is False
-        ]
+    def settle(self, keys: Iterable[str] | None = None) -> list[Attempt]:
+        """Note as lost what runs in no process of this host any more, of `keys` or of all, and return it."""
+        running = [attempt for attempt in self.newest(keys) if attempt.state == "running"]
+        gone = [attempt for attempt in running if is_running(attempt.process) is False]
         return [attempt for attempt in gone if self._database.ask(partial(self._lose, attempt))]
 
     def beat(self, key: str, number: int) -> int:

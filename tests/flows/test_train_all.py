@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import flows.train_all
-from flows.train_all import choose_units, group_units, hyperskin_command, train_all, train_all_units
+from flows.jobs import hyperskin_command
+from flows.train_all import train_all, train_all_units
+from flows.units import choose_units, group_units
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.manifest import CaptureEntry, FileEntry, write_manifest
 from hyperskin.errors import ServiceError, UnknownNameError
@@ -189,7 +191,7 @@ def test_each_training_sees_one_gpu(project, monkeypatch):
 
 def test_what_a_training_says_is_passed_on_while_it_runs(project, monkeypatch, caplog):
     monkeypatch.setenv("FAKE_SECONDS", "1")
-    caplog.set_level(logging.INFO, "flows.train_all")
+    caplog.set_level(logging.INFO, "flows")
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(train_all_units, project.root, models=["hrnet"], pairs=["rgb_vis"], command=project.command)
         said = "train begins"

@@ -1,0 +1,109 @@
+"""What `train-all` trains, cut into jobs, and how to tell from the ledger whether a job is done; not where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flows.jobs import Job
+from hyperskin.data.manifest import Manifest
+from hyperskin.errors import UnknownNameError
+from hyperskin.ledger import Ledger
+from hyperskin.params import FILE_NAME, Params
+from hyperskin.steps.finished import find_finished_units
+from hyperskin.steps.unit import Unit, is_regression, model_names
+
+Names = tuple[str, str]  # model and pair
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What one process trains: a network, or all regressions of a pair, which take less time than its start.
+
+    Attributes:
+        models: One after the other.
+        pair: On this pair.
+        keys: The keys of their units, for a process elsewhere that must mean the same; empty on this machine.
+    """
+
+    models: tuple[str, ...]
+    pair: str
+    keys: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.models)} on {self.pair}"
+
+    def words(self) -> list[str]:
+        """Return the arguments of `hyperskin`."""
+        models = [word for model in self.models for word in ("--model", model)]
+        expected = [word for key in self.keys for word in ("--expect", key)]
+        return ["train", *models, "--pair", self.pair, *expected]
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the flow `train-unit`."""
+        return {"models": list(self.models), "pair": self.pair, "keys": list(self.keys)}
+
+
+class LedgerSigns:
+    """What the ledger knows of jobs: done is what was finished since this began; the older may have been deleted."""
+
+    def __init__(self, ledger: Ledger, jobs: Iterable[Job]) -> None:
+        self._ledger = ledger
+        self._keys = [key for job in jobs for key in job.keys]
+        self._before = {
+            attempt.key: attempt.number for attempt in ledger.newest(self._keys) if attempt.state == "finished"
+        }
+
+    def is_finished(self, job: Job) -> bool:
+        """Tell whether every unit of the job was finished."""
+        finished = {
+            attempt.key
+            for attempt in self._ledger.newest(job.keys)
+            if attempt.state == "finished" and attempt.number > self._before.get(attempt.key, 0)
+        }
+        return finished == set(job.keys)
+
+    def silent_s(self, job: Job) -> float | None:
+        """Return the seconds since the last sign of life of a process at work on the job."""
+        return self._ledger.silent_s(job.keys)
+
+    def lost(self) -> Collection[str]:
+        """Return what was running in a process of this host that is gone."""
+        return [attempt.key for attempt in self._ledger.settle(self._keys)]
+
+
+def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[str] | None) -> list[Names]:
+    """Return the units asked for, in the order of params: the regressions first, on all pairs, then network by network.
+
+    Raises:
+        UnknownNameError: A name is not in params.
+    """
+    chosen_models = _choose("models", models, model_names(params))
+    chosen_pairs = _choose("pairs", pairs, params.train.pairs)
+    return [(model, pair) for model in chosen_models for pair in chosen_pairs]
+
+
+def group_units(units: Sequence[Names]) -> list[TrainJob]:
+    """Return what each process is to train, in the order of units."""
+    together: dict[Names, list[str]] = {}
+    for model, pair in units:
+        together.setdefault(("regressions" if is_regression(model) else model, pair), []).append(model)
+    return [TrainJob(tuple(models), pair) for (_, pair), models in together.items()]
+
+
+def open_jobs(root: Path, params: Params, names: Sequence[Names], ledger: Ledger) -> list[TrainJob]:
+    """Return the jobs that are left to do, each with the keys of its units, for processes that do not run here."""
+    manifest = Manifest.read(root / "data" / "manifest.json")
+    units = {name: Unit.of(*name, params, manifest) for name in names}
+    finished = find_finished_units(root, list(units.values()), ledger)
+    left = [name for name, unit in units.items() if unit.key not in finished]
+    return [replace(job, keys=tuple(units[model, job.pair].key for model in job.models)) for job in group_units(left)]
+
+
+def _choose(what: str, wanted: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    for name in wanted or ():
+        if name not in known:
+            raise UnknownNameError(f"`{what}` must be among {', '.join(known)}, as in {FILE_NAME}; got {name!r}.")
+    return [name for name in known if not wanted or name in wanted]
