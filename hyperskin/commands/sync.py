@@ -9,7 +9,8 @@ from hyperskin.environment import repository_root
 from hyperskin.errors import ServiceError
 from hyperskin.processes import is_running
 from hyperskin.tracking.delivery import deliver
-from hyperskin.tracking.journal import KILLED, Begin, End, Journal, find_journals, now_ms
+from hyperskin.tracking.journal import KILLED, Journal, find_journals, now_ms
+from hyperskin.tracking.records import Begin, End
 from hyperskin.tracking.store import prepare_store
 
 

@@ -8,8 +8,9 @@ import time
 
 from hyperskin.errors import HyperSkinError
 from hyperskin.tracking.answers import answers, first_line
-from hyperskin.tracking.delivery import Delivered, Listener, deliver
+from hyperskin.tracking.delivery import Delivered, deliver
 from hyperskin.tracking.journal import Journal
+from hyperskin.tracking.post import Listener
 
 PATIENCE_S = 15.0
 """What MLflow may cost a run: the seconds that its end waits in all without an answer."""

@@ -8,11 +8,9 @@ import errno
 import json
 import logging
 import os
-import re
 import shutil
 import time
 import uuid
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,89 +20,12 @@ from filelock import FileLock
 from hyperskin.atomic import write_bytes, write_json
 from hyperskin.errors import DataError, ServiceError, VersionError
 from hyperskin.processes import identity
+from hyperskin.tracking.records import Begin, End, Metrics, Record, Weights, decode, encode
 
 JOURNALS = Path("mlruns") / "journal"
 RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
 
-_LINE = re.compile(rb'\{"crc":"([0-9a-f]{8})","record":(.*)\}')
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Begin:
-    """An attempt begins.
-
-    Attributes:
-        name: What the run is called.
-        params: Its parameters, as text.
-        tags: Its tags.
-        data: Name, digest and use of each data set.
-        experiment: Name of the MLflow experiment.
-        parent: Unit key of the run it belongs to; empty for none.
-        process: Who makes it, as `processes.identity` says.
-        time_ms: When.
-        run: Which run: later attempts at an unfinished one continue it. The journal gives it.
-    """
-
-    name: str
-    params: dict[str, str]
-    tags: dict[str, str]
-    data: list[list[str]]
-    experiment: str
-    parent: str
-    process: str
-    time_ms: int
-    run: str = ""
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Numbers of one moment: of an epoch while it trains, else the final scores."""
-
-    step: int
-    time_ms: int
-    values: dict[str, float]
-    is_epoch: bool
-
-
-@dataclass(frozen=True)
-class Tags:
-    """Words about the run; a later one replaces an earlier one."""
-
-    values: dict[str, str]
-
-
-@dataclass(frozen=True)
-class File:
-    """A file below the journal's files: its folder in the run, empty for none, and its name."""
-
-    folder: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The trained network as numbers by name, and all it takes to build it again and to register it."""
-
-    model: str
-    config: dict[str, int]
-    pair: str
-    parameter_count: int
-    size_multiple: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class End:
-    """The attempt ended: its status in MLflow's words, and which exception ended it, if any."""
-
-    status: str
-    ended_by: str
-    time_ms: int
-
-
-Record = Begin | Metrics | Tags | File | Weights | End
-_KINDS = {kind.__name__.lower(): kind for kind in (Begin, Metrics, Tags, File, Weights, End)}
 
 
 @dataclass(frozen=True)
@@ -209,9 +130,7 @@ class Journal:
         Raises:
             ServiceError: There is no room, or no permission.
         """
-        content = {"kind": type(record).__name__.lower(), **asdict(record)}
-        body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
-        line = b'{"crc":"%08x","record":%s}\n' % (zlib.crc32(body), body)
+        line = encode(record)
         with self._one_sentence():
             _append(self._path, line, durable=durable)
 
@@ -313,7 +232,16 @@ class Journal:
             return
         for line in content.splitlines(keepends=True):
             start += len(line)
-            yield start, _decode(line, self._path)
+            yield start, self._decode(line)
+
+    def _decode(self, line: bytes) -> Record | None:
+        try:
+            return decode(line)
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"{self._path} must hold records that this version knows; {error} is of another: use the version that "
+                "wrote it."
+            ) from error
 
     def _cut_torn_tail(self) -> None:
         """Cut off what a kill left of its last record, and warn of it and of damage elsewhere."""
@@ -340,20 +268,6 @@ def find_journals(root: Path) -> list[Journal]:
 def now_ms() -> int:
     """Return the time as MLflow counts it."""
     return int(time.time() * 1000)
-
-
-def _decode(line: bytes, path: Path) -> Record | None:
-    found = _LINE.fullmatch(line.removesuffix(b"\n"))
-    if not found or not line.endswith(b"\n") or zlib.crc32(found[2]) != int(found[1], 16):
-        return None
-    try:
-        content = json.loads(found[2])
-        record: Record = _KINDS[content.pop("kind")](**content)
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} must hold records that this version knows; {error} is of another: use the version that wrote it."
-        ) from error
-    return record
 
 
 def _append(path: Path, line: bytes, *, durable: bool) -> None:

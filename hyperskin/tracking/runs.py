@@ -31,20 +31,8 @@ from hyperskin.tracking.facts import (
     to_split_json,
     to_text,
 )
-from hyperskin.tracking.journal import (
-    FAILED,
-    FINISHED,
-    KILLED,
-    Begin,
-    End,
-    File,
-    Journal,
-    Metrics,
-    Record,
-    Tags,
-    Weights,
-    now_ms,
-)
+from hyperskin.tracking.journal import FAILED, FINISHED, KILLED, Journal, now_ms
+from hyperskin.tracking.records import Begin, End, File, Metrics, Record, Tags, Weights
 from hyperskin.tracking.store import EXPERIMENT
 
 if TYPE_CHECKING:

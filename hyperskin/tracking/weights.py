@@ -13,8 +13,9 @@ from hyperskin.errors import DataError, HyperSkinError
 from hyperskin.models.baselines import build
 from hyperskin.pairs import Pair, find_pair
 from hyperskin.tracking.answers import first_line, is_away
-from hyperskin.tracking.journal import Journal, Weights
+from hyperskin.tracking.journal import Journal
 from hyperskin.tracking.promotion import Promotion
+from hyperskin.tracking.records import Weights
 from hyperskin.tracking.registry import promote, register
 
 

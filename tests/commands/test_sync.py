@@ -12,7 +12,8 @@ from hyperskin.commands.sync import sync
 from hyperskin.errors import ServiceError
 from hyperskin.processes import identity
 from hyperskin.tracking.delivery import deliver
-from hyperskin.tracking.journal import FINISHED, Begin, End, Journal, Metrics
+from hyperskin.tracking.journal import FINISHED, Journal
+from hyperskin.tracking.records import Begin, End, Metrics
 from hyperskin.tracking.store import experiment_id, prepare_store, running
 
 DEAD = f"{platform.node()}:{2**22 + 1}:1"  # no system numbers its processes so high

@@ -13,9 +13,11 @@ from mlflow.exceptions import MlflowException
 
 from hyperskin.errors import DataError, ServiceError, VersionError
 from hyperskin.ledger import FencedError
-from hyperskin.tracking import courier, delivery
+from hyperskin.tracking import courier, delivery, post
+from hyperskin.tracking.contents import Contents
 from hyperskin.tracking.delivery import deliver
-from hyperskin.tracking.journal import End, Journal, Metrics
+from hyperskin.tracking.journal import Journal
+from hyperskin.tracking.records import End, Metrics
 from hyperskin.tracking.store import find_finished
 
 EPOCHS = 5
@@ -133,9 +135,9 @@ def test_answers_between_failures_do_not_give_the_patience_back(uri, start, monk
 @pytest.mark.parametrize("is_at_home", [True, False])
 def test_making_a_file_of_a_network_costs_no_patience_while_the_store_is_at_home(uri, start, monkeypatch, is_at_home):
     def make(self):
-        self._listener.computing(is_on=True)
+        self._post.listener.computing(is_on=True)
         time.sleep(2 * PATIENCE_S)
-        self._listener.computing(is_on=False)
+        self._post.listener.computing(is_on=False)
 
     monkeypatch.setattr(delivery._Delivery, "_register", make)
     monkeypatch.setattr(courier, "answers", lambda _: is_at_home)
@@ -146,8 +148,8 @@ def test_making_a_file_of_a_network_costs_no_patience_while_the_store_is_at_home
 
 def test_a_store_that_comes_back_gets_everything_in_order(uri, start, monkeypatch, caplog, wait_until):
     caplog.set_level(logging.INFO)
-    real, is_away = delivery.answers, threading.Event()
-    monkeypatch.setattr(delivery, "answers", lambda address: real(address) and not is_away.is_set())
+    real, is_away = post.answers, threading.Event()
+    monkeypatch.setattr(post, "answers", lambda address: real(address) and not is_away.is_set())
     with start() as run:
         run.log_epoch({"loss": 0.0}, 0)
         wait_until(lambda: run.run_id)
@@ -207,7 +209,7 @@ def test_a_run_that_mlflow_refuses_at_its_end_is_not_finished(uri, start, monkey
 
 def test_an_error_of_our_own_ends_neither_the_run_nor_the_thread(uri, start, journal, monkeypatch, caplog):
     with monkeypatch.context() as broken:
-        broken.setattr(delivery._Delivery, "_send_waiting", lambda _: 1 // 0)
+        broken.setattr(Contents, "flush", lambda _: 1 // 0)
         run, seconds = _waited(start())
     assert not run.delivered
     assert seconds < PATIENCE_S + SLACK_S

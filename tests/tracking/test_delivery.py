@@ -15,10 +15,11 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from hyperskin.errors import DataError, VersionError
 from hyperskin.models.baselines import build
 from hyperskin.pairs import find_pair
-from hyperskin.tracking import courier, delivery, weights
+from hyperskin.tracking import courier, weights
 from hyperskin.tracking.delivery import deliver
-from hyperskin.tracking.journal import FAILED, FINISHED, KILLED, Begin, Cursor, End, File, Journal, Metrics, Tags
+from hyperskin.tracking.journal import FAILED, FINISHED, KILLED, Cursor, Journal
 from hyperskin.tracking.promotion import Promotion
+from hyperskin.tracking.records import Begin, End, File, Metrics, Tags
 from hyperskin.tracking.store import SWEEPS, experiment_id
 
 CALLS = (
@@ -210,6 +211,17 @@ def test_a_note_that_is_lost_on_the_way_changes_nothing(uri, write):
     assert run.info.status == "FINISHED"
 
 
+def test_an_epoch_that_two_attempts_told_is_there_once(uri, write):
+    """An attempt that was asleep when another began writes one more line before it knows."""
+    journal = write("unit", end=None)
+    deliver(journal, uri)
+    for moment in range(2):
+        journal.append(Metrics(2, 1_005_000 + moment, {"val": 2.0}, is_epoch=True))
+        journal.append(Metrics(3, 1_006_000 + moment, {"val": 3.0}, is_epoch=True))
+    assert deliver(journal, uri).is_whole
+    assert [each[:2] for each in _content(uri, "unit")["numbers"]["val"]][2:] == [(2, 1_001_002), (3, 1_006_000)]
+
+
 def test_more_numbers_than_mlflow_takes_in_a_request_arrive(uri, write):
     journal = write("unit", end=None)
     journal.append(Metrics(0, 9, MANY, is_epoch=False))
@@ -358,13 +370,11 @@ def test_another_attempt_at_a_deleted_run_is_a_new_run_with_all_its_epochs(uri, 
     assert [step for step, *_ in _content(uri, "unit")["numbers"]["val"]] == [0, 1, 2, 7, 8]
 
 
-def test_another_store_gets_everything_from_the_start(uri, write, tmp_path, monkeypatch):
+def test_another_store_gets_everything_from_the_start(uri, write):
     journal = write("unit", end=None)
-    monkeypatch.setattr(delivery, "_digest", lambda _: "the store before")
     deliver(journal, uri)
-    MlflowClient(uri).delete_run(journal.cursor().run_id)  # what an empty store would look like
-    monkeypatch.undo()
-    monkeypatch.setattr(delivery._Delivery, "_find_own", lambda self: None)
+    MlflowClient(uri).delete_run(journal.cursor().run_id)
+    journal.move_cursor(dataclasses.replace(journal.cursor(), store="another", run_id="0" * 32))
     journal.append(Metrics(7, 2_000_000, {"val": 7.0}, is_epoch=True))
     assert deliver(journal, uri).is_whole
     assert [step for step, *_ in _content(uri, "unit")["numbers"]["val"]] == [0, 1, 2, 7]

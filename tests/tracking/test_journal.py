@@ -14,19 +14,8 @@ import pytest
 
 from hyperskin.errors import DataError, ServiceError, VersionError
 from hyperskin.processes import identity
-from hyperskin.tracking.journal import (
-    FINISHED,
-    KILLED,
-    Begin,
-    Cursor,
-    End,
-    File,
-    Journal,
-    Metrics,
-    Tags,
-    Weights,
-    find_journals,
-)
+from hyperskin.tracking.journal import FINISHED, KILLED, Cursor, Journal, find_journals
+from hyperskin.tracking.records import Begin, End, File, Metrics, Tags, Weights
 
 BEGIN = Begin("hrnet-rgb_vis", {"seed": "1"}, {"code": "c"}, [["phantom", "d", "training"]], "hyperskin", "", "me", 5)
 RECORDS = [

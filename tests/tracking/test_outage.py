@@ -21,7 +21,8 @@ from hyperskin.pairs import find_pair
 from hyperskin.tracking import courier
 from hyperskin.tracking.answers import answers
 from hyperskin.tracking.delivery import deliver
-from hyperskin.tracking.journal import Journal, Metrics
+from hyperskin.tracking.journal import Journal
+from hyperskin.tracking.records import Metrics
 from hyperskin.tracking.store import experiment_id, find_finished, prepare_store
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 
 from hyperskin.errors import ConsentError, DataError, VersionError
 from hyperskin.tracking import courier
-from hyperskin.tracking.delivery import deliver, log_data
+from hyperskin.tracking.delivery import deliver
+from hyperskin.tracking.identity import log_data
 from hyperskin.tracking.journal import Journal
 from hyperskin.tracking.runs import require_text
 from hyperskin.tracking.store import find_finished
