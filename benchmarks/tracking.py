@@ -1,4 +1,4 @@
-"""What the tracking costs a training: the store, an epoch beside one request per number, a whole run, the registry.
+"""What the tracking costs a training: the store, an epoch, a whole run, one without MLflow, the registry.
 
 Each round uses a store of its own in a temporary folder. Read the ratios; the seconds belong to this machine.
 
@@ -16,10 +16,13 @@ from pathlib import Path
 
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from torch import nn
 
 from hyperskin.pairs import find_pair
 from hyperskin.tracking.compare import make_tables, read_rows, to_markdown
+from hyperskin.tracking.delivery import deliver
+from hyperskin.tracking.journal import Journal
 from hyperskin.tracking.registry import promote, register
 from hyperskin.tracking.runs import Provenance, RunLog
 from hyperskin.tracking.store import prepare_store
@@ -27,6 +30,7 @@ from hyperskin.tracking.store import prepare_store
 EPOCHS = 30
 NUMBERS = {f"val_{metric}/{region}": 0.1 for metric in ("sam", "ssim", "rmse", "psnr") for region in ("masked", "full")}
 ROUNDS = 3
+AWAY = "http://127.0.0.1:9"  # the port of a service that throws everything away, and that nobody runs
 PAIR = find_pair("rgb_vis")
 
 
@@ -42,10 +46,13 @@ def one_round(root: Path) -> dict[str, float]:
     seconds = {"store, made": timed(lambda: prepare_store(root)), "store, there": timed(lambda: prepare_store(root))}
     uri = prepare_store(root)
     client = MlflowClient(uri)
-    seconds |= {"run, start to end": timed(lambda: run_of(uri, "empty", epochs=0))}
-    seconds |= {f"run with {EPOCHS} epochs": timed(lambda: run_of(uri, "trained", epochs=EPOCHS))}
+    seconds |= {"run, start to end": timed(lambda: run_of(root, uri, "empty", epochs=0))}
+    seconds |= {f"run with {EPOCHS} epochs": timed(lambda: run_of(root, uri, "trained", epochs=EPOCHS))}
+    seconds |= {"run while MLflow is away": timed(lambda: run_of(root, AWAY, "away", epochs=EPOCHS))}
+    seconds |= {"its delivery, later": timed(lambda: deliver(Journal(root, "away"), uri))}
     run_id = client.search_runs(["1"], "tags.unit_key = 'trained'")[0].info.run_id
-    seconds |= {"epoch, one request": timed(lambda: epochs_by_batch(uri)) / EPOCHS}
+    seconds |= {"epoch, written down": epochs_written_down(root, uri) / EPOCHS}
+    seconds |= {"epoch, one request": epochs_by_batch(client, run_id) / EPOCHS}
     seconds |= {"epoch, a request a number": timed(lambda: epochs_one_by_one(client, run_id)) / EPOCHS}
     network = nn.Conv2d(PAIR.in_channels, PAIR.out_channels, 3, padding=1)
     seconds |= {"register": timed(lambda: register_and_promote(uri, network, run_id))}
@@ -53,25 +60,33 @@ def one_round(root: Path) -> dict[str, float]:
     return seconds
 
 
-def run_of(uri: str, key: str, *, epochs: int) -> None:
+def run_of(root: Path, uri: str, key: str, *, epochs: int) -> None:
     """Log a run of so many epochs with scores."""
-    with open_run(uri, key) as log:
+    with open_run(root, uri, key) as log:
         for epoch in range(epochs):
             log.log_epoch(NUMBERS, epoch)
         log.log_summary({key.removeprefix("val_"): value for key, value in NUMBERS.items()})
 
 
-def open_run(uri: str, key: str) -> RunLog:
+def open_run(root: Path, uri: str, key: str) -> RunLog:
     """Return a run that differs from the others by its key."""
-    provenance = Provenance(key, "manifest", "split", "evaluation", "code")
-    return RunLog(uri, model="hrnet", pair=PAIR.name, params={"seed": key}, provenance=provenance, data_name="none")
+    provenance = Provenance(key, "manifest", "split", "evaluation", "code", "params")
+    about = {"model": "hrnet", "pair": PAIR.name, "params": {"seed": key}, "data_name": "none"}
+    return RunLog(uri, provenance=provenance, root=root, **about)
 
 
-def epochs_by_batch(uri: str) -> None:
-    """Log epochs as we do."""
-    with open_run(uri, "batch") as log:
-        for epoch in range(EPOCHS):
-            log.log_epoch(NUMBERS, epoch)
+def epochs_written_down(root: Path, uri: str) -> float:
+    """Return the seconds that a training waits for its epochs, as we log them."""
+    with open_run(root, uri, "written down") as log:
+        return timed(lambda: [log.log_epoch(NUMBERS, epoch) for epoch in range(EPOCHS)])
+
+
+def epochs_by_batch(client: MlflowClient, run_id: str) -> float:
+    """Return the seconds of epochs that are sent while the training waits, each in one request."""
+    batches = [
+        [Metric(f"batch_{key}", value, epoch, epoch) for key, value in NUMBERS.items()] for epoch in range(EPOCHS)
+    ]
+    return timed(lambda: [client.log_batch(run_id, metrics=batch) for batch in batches])
 
 
 def epochs_one_by_one(client: MlflowClient, run_id: str) -> None:
@@ -98,9 +113,9 @@ def main() -> None:
     medians = {step: statistics.median(found[step] for found in rounds) for step in rounds[0]}
     for step, seconds in medians.items():
         print(f"{step:28} {1000 * seconds:9.1f} ms")
-    print(
-        f"one request an epoch is {medians['epoch, a request a number'] / medians['epoch, one request']:.1f} x faster"
-    )
+    waited = medians["epoch, written down"]
+    for slower in ("epoch, one request", "epoch, a request a number"):
+        print(f"{slower}: a training waits {medians[slower] / waited:.0f} x longer")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,13 @@ from hyperskin.tracking.post import Listener
 PATIENCE_S = 15.0
 """What MLflow may cost a run: the seconds that its end waits in all without an answer."""
 
+_KNOWN_PATIENCE_S = 2.0
+"""The same where a run of this process gave up before, and MLflow has not been heard of since."""
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _POLL_S = 0.05
 _NAME = "courier of"
+_is_known_to_be_away = threading.Event()  # of this process: a search makes many short runs
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +65,8 @@ class Courier:
             limit_s: Seconds after which it is given up even if MLflow answers.
         """
         self._silence.begin()
+        if _is_known_to_be_away.is_set():
+            patience_s = min(patience_s, _KNOWN_PATIENCE_S)
         self._news.set()
         self._is_ending.set()
         self._hurry.set()
@@ -68,8 +74,9 @@ class Courier:
         while self._thread.is_alive():
             self._thread.join(_POLL_S)
             if self._silence.is_computing and answers(self._uri):
-                self._silence.answered()
+                self._silence.restart()
             if self._silence.seconds() >= patience_s:
+                _is_known_to_be_away.set()
                 break
             if limit_s is not None and time.monotonic() - started >= limit_s:
                 break
@@ -144,6 +151,10 @@ class _Silence(Listener):
             return self._lost_s + (0.0 if self._since is None else time.monotonic() - self._since)
 
     def answered(self) -> None:
+        _is_known_to_be_away.clear()
+        self.restart()
+
+    def restart(self) -> None:
         with self._lock:
             if self._since is not None:
                 self._since = time.monotonic()
@@ -156,8 +167,7 @@ class _Silence(Listener):
 
     def computing(self, *, is_on: bool) -> None:
         self.is_computing = is_on
-        if not is_on:
-            self.answered()
+        self.restart()
 
     def is_wanted(self) -> bool:
         return self._is_wanted

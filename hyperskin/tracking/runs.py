@@ -152,7 +152,7 @@ class RunLog:
             HyperSkinError: The end was good, but MLflow or the registry refused the run.
         """
         if error is not None and _is_fenced(error):  # another process has the run; to tell its end is up to that one
-            self._courier.finish(patience_s=0)
+            self._courier.finish(patience_s=courier.PATIENCE_S, limit_s=0)
             return
         was_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         try:

@@ -20,7 +20,7 @@ from torch import nn
 
 from hyperskin.environment import closed_settings
 from hyperskin.pairs import find_pair
-from hyperskin.tracking import registry
+from hyperskin.tracking import courier, registry
 from hyperskin.tracking.runs import Provenance, RunLog
 from hyperskin.tracking.store import ARTIFACTS, STORE, prepare_store
 from hyperskin.tracking.stored import StoredFile
@@ -111,7 +111,8 @@ def start(root, uri):
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let MLflow's client be as patient as in every process of ours; by itself it tries for minutes."""
+    """Let MLflow's client be as patient as in our processes, where alone it tries for minutes, and nothing be known."""
+    courier._is_known_to_be_away.clear()
     for name, value in closed_settings(Path()).items():
         if name.startswith("MLFLOW_HTTP_REQUEST"):
             monkeypatch.setenv(name, value)

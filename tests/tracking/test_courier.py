@@ -87,6 +87,18 @@ def test_a_store_that_is_away_costs_a_run_its_patience_and_nothing_else(
     assert find_finished(uri, [journal.key]) == {journal.key: delivered.run_id}
 
 
+def test_of_many_runs_only_the_first_waits_long(dead_uri, uri, start, provenance, monkeypatch):
+    monkeypatch.setattr(courier, "_KNOWN_PATIENCE_S", 0.1)
+
+    def wait(address, key):
+        return _waited(start(uri=address, provenance=dataclasses.replace(provenance, unit_key=key)))
+
+    assert wait(dead_uri, "one")[1] > PATIENCE_S
+    assert wait(dead_uri, "two")[1] < PATIENCE_S
+    assert wait(uri, "three")[0].delivered, "it is waited for as soon as it is heard of"
+    assert wait(dead_uri, "four")[1] > PATIENCE_S
+
+
 def test_whoever_stopped_it_waits_less(hanging_uri, start, monkeypatch):
     monkeypatch.setattr(courier, "PATIENCE_S", 30.0)
     monkeypatch.setattr("hyperskin.tracking.runs._STOPPED_PATIENCE_S", 0.3)
