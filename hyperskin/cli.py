@@ -38,6 +38,7 @@ _VERBS = (
     ("mask", "hyperskin.steps.mask:mask", _STAGES, "Face and neck, without hair, clothes and wall."),
     ("split", "hyperskin.steps.split:split", _STAGES, "Subjects to train, valid and test."),
     ("manifest", "hyperskin.steps.manifest:manifest", _STAGES, "Every file with hash, shape and quality."),
+    ("tune", "hyperskin.steps.tune:tune", _STAGES, "Search the best recipe of a network on one pair."),
     ("prepare", "hyperskin.steps.prepare:prepare", _STAGES, "Check the data and create the MLflow database."),
 )  # fmt: skip
 _GROUPS = {"models": "Registered models: list, choose the champion, take it back."}

@@ -24,6 +24,8 @@ SWEEPS = Path("mlruns") / "sweeps"
 PROCESS = "process"
 """The attribute of a trial that says which process makes it."""
 
+BEAT_S, GRACE_S = 60, 180
+
 _RETRIES = 2
 _TRIES = 5
 _PAUSE_S = 0.5
@@ -31,7 +33,7 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
-def open_storage(root: Path, *, beat_s: int, grace_s: int) -> RDBStorage:
+def open_storage(root: Path, *, beat_s: int = BEAT_S, grace_s: int = GRACE_S) -> RDBStorage:
     """Return the database of the repository at `root`; its tables are made where they are not.
 
     Args:
@@ -81,9 +83,9 @@ def open_study(storage: RDBStorage, name: str) -> Study:
     return _insist(load)
 
 
-def study_names(storage: RDBStorage) -> list[str]:
-    """Return the names of all studies."""
-    return [study.study_name for study in storage.get_all_studies()]
+def study_names(root: Path) -> set[str]:
+    """Return the names of all searches of the repository at `root`."""
+    return {study.study_name for study in open_storage(root).get_all_studies()}
 
 
 def retry(study: Study, trial: FrozenTrial) -> None:

@@ -23,6 +23,8 @@ from hyperskin.errors import ServiceError, UnknownNameError
 from hyperskin.processes import identity, is_running
 from hyperskin.tuning.space import Space
 from hyperskin.tuning.storage import (
+    BEAT_S,
+    GRACE_S,
     PROCESS,
     SWEEPS,
     first_number,
@@ -36,13 +38,12 @@ from hyperskin.tuning.storage import (
 )
 from hyperskin.tuning.trial import IS_DEFAULT, RECIPE, SHARES, Counts, PrunedError, Told, Trial, tell_all
 
-BEAT_S, GRACE_S = 60, 180
 LEAST_FOR_IMPORTANCE = 6
 """Complete trials below which importances are noise."""
 
 _POLL_S = 1.0
 _RANDOM_FIRST = 10  # trials chosen at random before the others are learned from, in a long search
-_WHOLE = "whole"
+_CONCLUDED = "concluded"
 _log = logging.getLogger(__name__)
 
 
@@ -115,17 +116,32 @@ class Search:
         with quiet():
             return optuna.importance.get_param_importances(self._study)
 
+    def is_beaten(self) -> bool:
+        """Tell whether a recipe is better than the one as it is, where that was tried."""
+        best = self.best()
+        tried = [
+            trial for trial in self.trials() if trial.recipe == self._default and trial.state in ("complete", "pruned")
+        ]
+        if best is None or best.value is None or not tried:
+            return False
+        return all(trial.state == "pruned" or best.value < (trial.value or 0.0) for trial in tried)
+
     def is_whole(self, total: int) -> bool:
         """Tell whether so many trials are finished."""
         return self.counts().finished >= total
 
-    def mark_whole(self) -> None:
-        """Note that its best is final, until more trials are asked for."""
-        self._study.set_user_attr(_WHOLE, self.counts().finished)
+    def conclude(self) -> None:
+        """Note that what came of it was told, until more trials are asked for."""
+        self._study.set_user_attr(_CONCLUDED, self.counts().finished)
 
-    def was_whole(self) -> bool:
-        """Tell whether it was ever brought to its end."""
-        return _WHOLE in self._study.user_attrs
+    def is_concluded(self, total: int) -> bool:
+        """Tell whether so many trials are finished and what came of them was told."""
+        finished = self.counts().finished
+        return finished >= total and self._study.user_attrs.get(_CONCLUDED) == finished
+
+    def was_concluded(self) -> bool:
+        """Tell whether it was ever brought to an end."""
+        return _CONCLUDED in self._study.user_attrs
 
     def choose(self, *, pruner: str, total: int, seed: int, worker: int) -> None:
         """Say how the next trials are chosen and which end early.

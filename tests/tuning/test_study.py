@@ -166,11 +166,37 @@ def test_importances_need_some_complete_trials(search):
     assert max(importances, key=importances.get) == "learning_rate"
 
 
-def test_a_search_is_whole_once_somebody_said_so(search, tmp_path):
+def test_a_search_is_concluded_until_more_trials_are_asked_for(search, tmp_path):
     run(search, 2, distance)
-    assert not search.was_whole()
-    search.mark_whole()
-    assert open_search(tmp_path).was_whole()
+    assert not search.is_concluded(2)
+    assert not search.was_concluded()
+    search.conclude()
+    again = open_search(tmp_path)
+    assert again.is_concluded(2)
+    assert not again.is_concluded(3)
+    run(again, 3, distance)
+    assert not again.is_concluded(3)
+    assert again.was_concluded()
+
+
+def test_only_a_better_recipe_beats_the_one_as_it_is(search, tmp_path):
+    assert not search.is_beaten()
+    run(search, 3, lambda trial: 0.1)
+    assert not search.is_beaten()
+    run(search, 4, lambda trial: 0.09)
+    assert search.is_beaten()
+    other = Search.open(tmp_path, "toy", space=SPACE, default=search.best().recipe)
+    assert not other.is_beaten()
+
+
+def test_a_recipe_as_it_is_that_diverges_is_beaten_by_any_other(search):
+    def objective(trial: Trial) -> float:
+        if trial.is_default:
+            raise trial.give_up("the loss became nan")
+        return 0.1
+
+    run(search, 2, objective)
+    assert search.is_beaten()
 
 
 @pytest.mark.parametrize(

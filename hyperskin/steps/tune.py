@@ -1,0 +1,152 @@
+"""`hyperskin tune`: one worker of one search; the last one to end tells what came of it and writes the best recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from hyperskin.data.manifest import Manifest
+from hyperskin.errors import ParamsError, VersionError
+from hyperskin.ledger import Ledger
+from hyperskin.params import Params, profile_file
+from hyperskin.processes import StopRequest, stop_on_signals
+from hyperskin.steps.finished import reachable_store
+from hyperskin.steps.search import Plan, worker_key
+from hyperskin.steps.tuned import PROFILE, write_profile
+from hyperskin.tracking.journal import KILLED, Journal
+from hyperskin.tuning.storage import SWEEPS
+from hyperskin.tuning.study import Search
+
+_log = logging.getLogger(__name__)
+
+
+def tune(
+    *,
+    model: str,
+    pair: str,
+    trials: int | None = None,
+    worker: int = 0,
+    expect: str = "",
+    params_file: Path = Path("params.yaml"),
+    data: Path = Path("data"),
+) -> None:
+    """Search the best recipe of a network on one pair, and write it into params.tuned.yaml.
+
+    Recipes are tried one after the other, first the one as it is, and judged by the validation captures alone: no test
+    capture is read. Any number of workers may share a search, on this machine or on others; what a killed one had begun
+    is gone on with. A search is as big as `sweep` says, and is gone on with when that grows. Nothing is registered:
+    `train-all` with the profile `tuned` trains the best recipes in full.
+
+    Args:
+        model: hscnn_plus, hrnet or mst_plus_plus.
+        pair: rgb_vis, msi_nir or msi_visnir.
+        trials: How many recipes are tried, by all workers together; default: `sweep.trials`.
+        worker: Number of this worker, so that workers choose differently.
+        expect: Name of the search that whoever asks means; another is refused. The ledger then hears of this worker.
+        params_file: Parameters; this step reads `train`, `sweep` and `execution`.
+        data: Folder with the manifest.
+
+    Raises:
+        VersionError: The search is not the one expected.
+        ServiceError: The database of searches does not answer, or was lost; a worker that is started again goes on.
+    """
+    root = Path.cwd()
+    if params_file.name == profile_file(PROFILE):
+        raise ParamsError(f"A search must start from params.yaml, not from what it writes; got {params_file}.")
+    params = Params.read(params_file)
+    manifest = Manifest.read(data / "manifest.json")
+    plan = Plan.of(model, pair, params, manifest)
+    manifest.require_pairs([plan.unit.pair])
+    total = params.sweep.trials if trials is None else trials
+    if total < 1:
+        raise ParamsError(f"`trials` must be at least 1; got {total}.")
+    if expect and plan.name != expect:
+        raise VersionError(
+            f"Data, code and params.yaml must be here what they were where the search was asked for; they make "
+            f"{plan.name} instead of {expect}: bring this folder up to date, or ask again."
+        )
+    search = plan.open(root)
+    if search.is_concluded(total):
+        _log.info("%s on %s: searched already, skipped (%s)", model, pair, plan.name)
+    else:
+        with _claimed_worker(root, plan, worker, total) if expect else contextlib.nullcontext():
+            if not _Work(root, plan, search, total, worker).run():
+                return  # another worker tells
+    write_profile(root, params_file, params, manifest)
+
+
+@contextlib.contextmanager
+def _claimed_worker(root: Path, plan: Plan, worker: int, total: int) -> Iterator[None]:
+    """Give signs of life as this worker of this search, for whoever follows it from elsewhere."""
+    about = {"study": plan.name, "worker": str(worker)}
+    key = worker_key(plan.name, worker, total)
+    with Ledger.of(root).claim(key, about=about, stale_s=plan.params.execution.stale_s) as claim:
+        yield
+        claim.finish()
+
+
+class _Work:
+    """One worker's share of a search."""
+
+    def __init__(self, root: Path, plan: Plan, search: Search, total: int, worker: int) -> None:
+        self._root = root
+        self._plan = plan
+        self._search = search
+        self._total = total
+        self._worker = worker
+        self._store = reachable_store(root)
+        self._lock = FileLock(root / SWEEPS / f"{plan.name}.run.lock")
+        self._keys = {plan.name}  # of the runs that this process makes
+
+    def run(self) -> bool:
+        """Make trials until the search is whole; return whether it was this worker that told what came of it.
+
+        The first worker on a machine keeps the run of the search, below which every trial has one.
+        """
+        with stop_on_signals(on_deadline=self._note_killed) as stopping:
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                self._try_recipes(stopping)
+                return False
+            with self._lock:
+                self._keep_run(stopping)
+                return True
+
+    def _keep_run(self, stopping: StopRequest) -> None:
+        from hyperskin.steps.tune_report import report, search_run
+
+        with search_run(self._root, self._plan, self._store) as run:
+            if not self._search.is_whole(self._total):
+                self._try_recipes(stopping)
+            report(run, self._plan, self._search)
+        self._search.conclude()
+
+    def _try_recipes(self, stopping: StopRequest) -> None:
+        self._plan.manifest.check_files()
+        gc.disable()  # torch and MLflow take seconds to load, a quarter of them for vain searches for garbage
+        from hyperskin.steps.tune_trial import TrialMaker
+
+        gc.freeze()  # nor need what was loaded be searched later
+        gc.enable()
+        maker = TrialMaker(
+            self._root,
+            self._plan,
+            ledger=Ledger.of(self._root),
+            store=self._store,
+            stopping=stopping,
+            on_key=self._keys.add,
+        )
+        sweep = self._plan.params.sweep
+        self._search.choose(pruner=sweep.pruner, total=self._total, seed=sweep.seed, worker=self._worker)
+        self._search.run(self._total, maker.make, should_stop=stopping.is_set, on_told=maker.forget)
+
+    def _note_killed(self) -> None:
+        """Let the journals say that their runs were killed, when there is no time for anything else."""
+        for key in sorted(self._keys):
+            Journal(self._root, key).end_if_begun(KILLED)
