@@ -1,22 +1,29 @@
-"""Everything a training needs to go on where it stopped, in one file that holds no code."""
+"""Everything a training needs to go on where it stopped, in a file that holds no code, with the one before it."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import random
+import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hyperskin.atomic import atomic_path
+from hyperskin.atomic import atomic_path, bring_file, remove_stale
 from hyperskin.errors import DataError, VersionError
 
-SCHEMA = 1
+SCHEMA = 2
 State = dict[str, Any]
+
+_HASH = re.compile(r"[0-9a-f]{32,}")
+_HASH_DIGITS = 10
+_log = logging.getLogger(__name__)
 
 # What torch raises for a damaged file, depending on which of its bytes are wrong.
 _UNREADABLE = (
@@ -37,15 +44,17 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training between two epochs.
+    """A training between two steps.
 
     Attributes:
         unit_key: Which training it is: model, pair, parameters, data and code in one hash.
+        made_with: The same as plain text by name, to tell what differs.
         epoch: Epochs done.
+        under_way: How far the epoch under way is, as a plain row; empty between two epochs.
         step: Optimiser steps done; with `elapsed_s` the position on the learning-rate curve.
         elapsed_s: Seconds spent so far, over all attempts.
         skipped_count: Steps left out because half-precision gradients overflowed.
-        network: Weights after `epoch`.
+        network: Weights after `step`.
         optimiser: Adam's moments.
         scaler: Scale of half-precision gradients.
         best: Weights of the best epoch, None before one was validated.
@@ -56,7 +65,9 @@ class Checkpoint:
     """
 
     unit_key: str
+    made_with: dict[str, str]
     epoch: int
+    under_way: dict[str, Any]
     step: int
     elapsed_s: float
     skipped_count: int
@@ -70,40 +81,102 @@ class Checkpoint:
     random: State
 
 
+def previous_path(path: Path) -> Path:
+    """Return where the checkpoint before the one at `path` is kept: a folder holds one training."""
+    return path.with_name("previous.pt")
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint`, whole or not at all, with a digest of its content: torch itself notices no flipped bit."""
+    """Write `checkpoint`, whole or not at all, and keep the one before it.
+
+    A digest of the content goes with it: torch itself notices no flipped bit.
+    """
     content = {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
     with atomic_path(path) as temporary:
-        torch.save({"schema": SCHEMA, "digest": _digest(content), "content": content}, temporary)
+        torch.save({"schema": SCHEMA, "digest": _digest([SCHEMA, content]), "content": content}, temporary)
+        if path.is_file():  # only now, so that a full disk costs neither; until the next rename both names hold it
+            bring_file(path, previous_path(path))
 
 
-def load_checkpoint(path: Path, *, unit_key: str) -> Checkpoint | None:
-    """Return the checkpoint at `path` on the CPU, None where there is no file.
+def load_checkpoint(path: Path, *, unit_key: str, made_with: Mapping[str, str] = {}) -> Checkpoint | None:
+    """Return the checkpoint at `path` on the CPU, the one before it where that is damaged, None where there is none.
+
+    What killed writers left half-written is cleared away.
+
+    Args:
+        path: Where it was saved.
+        unit_key: Which training it must belong to.
+        made_with: What that is made with; where empty, only the key is compared.
 
     Raises:
-        DataError: The file is damaged.
+        DataError: The file and the one before it are damaged.
         VersionError: It belongs to another unit, or to another version of this file format.
     """
-    if not path.is_file():
-        return None
-    damaged = f"The checkpoint {path} must be whole; it is damaged: delete it to train from the start."
+    remove_stale(path.parent)
+    there = [each for each in (path, previous_path(path)) if each.is_file()]
+    for found in there:
+        checkpoint = _read(found)
+        if checkpoint is None:
+            continue
+        _require_same(checkpoint, found, unit_key, made_with)
+        if found != path:
+            _reinstate(found, path)
+        return checkpoint
+    if there:
+        others, them = ("", "it") if len(there) == 1 else (f", and so is {there[1].name} beside it", "both")
+        raise DataError(
+            f"The checkpoint {there[0]} must be whole; it is damaged{others}: delete {them} to train from the start."
+        )
+    return None
+
+
+def _read(path: Path) -> Checkpoint | None:
+    """Return a checkpoint, None where it is damaged."""
     try:
         with path.open("rb") as opened:  # torch leaves a file it cannot read open
             file = torch.load(opened, map_location="cpu", weights_only=True)
         schema, digest, content = file["schema"], file["digest"], file["content"]
-    except _UNREADABLE as error:
-        raise DataError(damaged) from error
+        is_whole = digest == _digest([schema, content])
+    except PermissionError:  # it may be whole
+        raise
+    except _UNREADABLE:
+        _log.debug("%s cannot be read", path, exc_info=True)
+        return None
+    if not is_whole:
+        return None
     if schema != SCHEMA:
         raise VersionError(f"The checkpoint {path} must have schema {SCHEMA}; got {schema!r}: delete it.")
-    if digest != _digest(content):
-        raise DataError(damaged)
-    checkpoint = Checkpoint(**content)
+    return Checkpoint(**content)
+
+
+def _require_same(checkpoint: Checkpoint, path: Path, unit_key: str, made_with: Mapping[str, str]) -> None:
+    then, now = checkpoint.made_with, made_with or checkpoint.made_with
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if names:
+        differences = ", ".join(f"{name} {_shorten(then, name)} (now {_shorten(now, name)})" for name in names)
+        raise VersionError(
+            f"The checkpoint {path} must be continued with what it was made with; it was made with {differences}: "
+            "go back to that, choose another folder or delete it."
+        )
     if checkpoint.unit_key != unit_key:
         raise VersionError(
             f"The checkpoint {path} must belong to the unit {unit_key!r}; it belongs to {checkpoint.unit_key!r}, "
             "trained with another model, pair, data, code or parameters: choose another folder or delete it."
         )
-    return checkpoint
+
+
+def _shorten(facts: Mapping[str, str], name: str) -> str:
+    """Return a fact as people read it: a hash by its first digits."""
+    value = facts.get(name, "nothing")
+    return value[:_HASH_DIGITS] if _HASH.fullmatch(value) else value
+
+
+def _reinstate(previous: Path, path: Path) -> None:
+    """Put the checkpoint before the last one in its place; a damaged one stays beside it, for whoever asks."""
+    _log.warning("%s is %s; going on from the checkpoint before it", path, "damaged" if path.is_file() else "missing")
+    if path.is_file():
+        path.replace(path.with_name("damaged.pt"))
+    bring_file(previous, path)
 
 
 def random_states() -> State:

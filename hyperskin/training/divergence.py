@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 class LossTally:
     """Adds up losses, looking at each one step late so that a GPU never waits for the CPU."""
 
-    def __init__(self, epoch: int) -> None:
-        self.count = 0
+    def __init__(self, epoch: int, *, count: int = 0, total: float = 0.0) -> None:
+        self.count = count
         self._epoch = epoch
-        self._sum = 0.0
+        self._total = total
         self._latest: torch.Tensor | None = None
 
     def add(self, loss: torch.Tensor) -> None:
@@ -31,10 +31,10 @@ class LossTally:
         self._latest = loss
         self.count += 1
 
-    def mean(self) -> float:
-        """Return the mean over all steps."""
+    def total(self) -> float:
+        """Return the sum over all steps."""
         self._settle()
-        return self._sum / self.count
+        return self._total
 
     def _settle(self) -> None:
         if self._latest is None:
@@ -45,7 +45,7 @@ class LossTally:
                 f"The loss must stay finite; it became {value} in step {self.count} of epoch {self._epoch}: "
                 "lower `train.learning_rate` or use `train.precision` fp32."
             )
-        self._sum += value
+        self._total += value
         self._latest = None
 
 

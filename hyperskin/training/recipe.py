@@ -26,8 +26,8 @@ class Recipe:
     A training ends by `epochs`, by `seconds` or by whichever comes first. The learning rate follows one half cosine
     over the whole of it, step by step, from `learning_rate` to `final_learning_rate` (Loshchilov & Hutter, SGDR, 2017,
     without restarts); its position is the larger of the fractions of steps and of seconds spent, so that either limit
-    ends with the low rate. Limited by epochs alone, equal recipes give equal weights on the CPU, interrupted or not;
-    with a limit in seconds the clock decides.
+    ends with the low rate. Limited by epochs alone, equal recipes give equal weights on the CPU, interrupted after any
+    step or not; with a limit in seconds the clock decides.
 
     Attributes:
         epochs: Most epochs, None for no such limit.

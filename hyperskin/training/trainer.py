@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,31 @@ _log = logging.getLogger(__name__)
 Validate = Callable[[nn.Module], Mapping[str, float]]
 
 
+class InterruptedTrainingError(KeyboardInterrupt):
+    """A training was asked to stop, and its state is one that it can go on from."""
+
+
+@dataclass
+class UnderWay:
+    """How far an epoch is.
+
+    Attributes:
+        steps: Steps taken.
+        loss_sum: Sum of their losses.
+        learning_rate: Rate of the latest.
+        skipped_count: How many of them were left out because half-precision gradients overflowed.
+        steps_s: Seconds they took.
+        seconds: Seconds spent on the epoch, an interrupted validation included.
+    """
+
+    steps: int = 0
+    loss_sum: float = 0.0
+    learning_rate: float = 0.0
+    skipped_count: int = 0
+    steps_s: float = 0.0
+    seconds: float = 0.0
+
+
 class Trainer:
     """The state of a training: everything that moves from step to step."""
 
@@ -45,48 +70,68 @@ class Trainer:
             self.network.parameters(), lr=recipe.learning_rate, betas=BETAS, fused=device.type == "cuda"
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.epoch = 0
         self.step = 0
         self.skipped_count = 0
         self.best: State | None = None
         self.best_epoch = 0
         self.best_value = math.inf
         self.history: list[Epoch] = []
+        self.under_way = UnderWay()
         self._earlier_s = 0.0
         self._began_s = time.monotonic()
+        self._epoch_began_s = self._began_s
 
     @property
     def elapsed_s(self) -> float:
         """Seconds spent so far, over all attempts."""
         return self._earlier_s + time.monotonic() - self._began_s
 
-    def stopped(self) -> Stopped | None:
-        """Return which limit is reached, None while there is none."""
-        if self.recipe.epochs is not None and self.epoch >= self.recipe.epochs:
-            return "epochs"
-        return "seconds" if self._is_out_of_time() else None
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
 
-    def run_epoch(self, batches: Iterator[Batch], validate: Validate, progress: Callable[..., Iterable[int]]) -> Epoch:
-        """Train one epoch, or what time allows of it, and validate it if it is due."""
-        began_s = time.monotonic()
-        self.epoch += 1
-        metrics, step_count = self._run_steps(batches, progress)
-        crops_per_second = step_count * self.recipe.batch_size / max(time.monotonic() - began_s, 1e-9)
-        require_finite_weights(self.network, epoch=self.epoch)
-        if self.epoch % self.recipe.validate_every == 0 or self.stopped() is not None:
+    def stopped(self) -> Stopped | None:
+        """Return which limit is reached, None while there is none or an epoch is under way."""
+        return None if self.under_way.steps else self._limit(self.epoch)
+
+    def run_epoch(
+        self,
+        batches: Iterator[Batch],
+        validate: Validate,
+        progress: Callable[..., Iterable[int]],
+        should_stop: Callable[[], bool],
+    ) -> Epoch:
+        """Train one epoch or the rest of it, or what time allows of it, and validate it if it is due.
+
+        Raises:
+            InterruptedTrainingError: Asked to stop, after a step or while validating; `checkpoint` says how far it is.
+        """
+        number = self.epoch + 1
+        self._epoch_began_s = time.monotonic() - self.under_way.seconds
+        self._run_steps(batches, progress, should_stop)
+        done = self.under_way
+        require_few_skipped(done.skipped_count, done.steps, epoch=number)
+        metrics = {"train/loss": done.loss_sum / done.steps, "train/learning_rate": done.learning_rate}
+        require_no_explosion([*(epoch.metrics["train/loss"] for epoch in self.history), metrics["train/loss"]])
+        if number % self.recipe.validate_every == 0 or self._limit(number) is not None:
             metrics |= self._validate(validate)
-        epoch = Epoch(self.epoch, metrics, time.monotonic() - began_s, crops_per_second)
+        crops_per_second = done.steps * self.recipe.batch_size / max(done.steps_s, 1e-9)
+        epoch = Epoch(number, metrics, time.monotonic() - self._epoch_began_s, crops_per_second)
         self.history.append(epoch)
-        require_no_explosion([each.metrics["train/loss"] for each in self.history])
+        self.under_way = UnderWay()
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        _log.info("epoch %d: %s; %.1f crops/s, %.1f s", epoch.number, shown, crops_per_second, epoch.seconds)
+        _log.info("epoch %d: %s; %.1f crops/s, %.1f s", number, shown, crops_per_second, epoch.seconds)
         return epoch
 
-    def checkpoint(self, unit_key: str) -> Checkpoint:
+    def checkpoint(self, unit_key: str, made_with: Mapping[str, str]) -> Checkpoint:
         """Return everything that `restore` needs."""
+        under_way = replace(self.under_way, seconds=time.monotonic() - self._epoch_began_s)
         return Checkpoint(
             unit_key=unit_key,
+            made_with=dict(made_with),
             epoch=self.epoch,
+            under_way=asdict(under_way) if under_way.steps else {},
             step=self.step,
             elapsed_s=self.elapsed_s,
             skipped_count=self.skipped_count,
@@ -105,7 +150,7 @@ class Trainer:
         self.network.load_state_dict(checkpoint.network)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.scaler.load_state_dict(checkpoint.scaler)
-        self.epoch = checkpoint.epoch
+        self.under_way = UnderWay(**checkpoint.under_way)
         self.step = checkpoint.step
         self.skipped_count = checkpoint.skipped_count
         self.best = checkpoint.best
@@ -137,27 +182,35 @@ class Trainer:
         )
 
     def _run_steps(
-        self, batches: Iterator[Batch], progress: Callable[..., Iterable[int]]
-    ) -> tuple[dict[str, float], int]:
+        self, batches: Iterator[Batch], progress: Callable[..., Iterable[int]], should_stop: Callable[[], bool]
+    ) -> None:
+        """Take the steps of an epoch that are left, as far as time allows; at least one is taken in all."""
         self.network.train()
-        losses = LossTally(self.epoch)
-        skipped_before = self.skipped_count
-        rate = self.recipe.learning_rate
+        done = self.under_way
+        number = self.epoch + 1
+        losses = LossTally(number, count=done.steps, total=done.loss_sum)
+        began_s = time.monotonic() - done.steps_s
+        is_asked = False
         steps = progress(
-            range(self.recipe.steps_per_epoch),
-            desc=f"epoch {self.epoch}",
+            range(done.steps, self.recipe.steps_per_epoch),
+            desc=f"epoch {number}",
             unit=" crops",
             unit_scale=self.recipe.batch_size,
         )
         for _ in steps:
-            rate = self._set_learning_rate()
-            losses.add(self._take_step(next(batches)))
-            self.step += 1
-            if self._is_out_of_time():
+            if done.steps and self._is_out_of_time():
                 break
-        mean = losses.mean()
-        require_few_skipped(self.skipped_count - skipped_before, losses.count, epoch=self.epoch)
-        return {"train/loss": mean, "train/learning_rate": rate}, losses.count
+            done.learning_rate = self._set_learning_rate()
+            losses.add(self._take_step(next(batches)))
+            done.steps += 1
+            self.step += 1
+            if is_asked := should_stop():
+                break
+        done.loss_sum = losses.total()
+        done.steps_s = time.monotonic() - began_s
+        require_finite_weights(self.network, epoch=number)
+        if is_asked:
+            raise InterruptedTrainingError
 
     def _take_step(self, batch: Batch) -> torch.Tensor:
         """Do one step of Adam; return its loss, still on the device."""
@@ -179,6 +232,7 @@ class Trainer:
         self.scaler.update()
         if self.scaler.get_scale() < scale:
             self.skipped_count += 1
+            self.under_way.skipped_count += 1
             _log.debug("step %d skipped: gradients overflowed at scale %g", self.step, scale)
 
     def _set_learning_rate(self) -> float:
@@ -198,16 +252,27 @@ class Trainer:
             fractions.append(self.elapsed_s / self.recipe.seconds)
         return min(1.0, max(fractions))
 
+    def _limit(self, epochs: int) -> Stopped | None:
+        """Return which limit is reached after so many epochs."""
+        if self.recipe.epochs is not None and epochs >= self.recipe.epochs:
+            return "epochs"
+        return "seconds" if self._is_out_of_time() else None
+
     def _is_out_of_time(self) -> bool:
         return self.recipe.seconds is not None and self.elapsed_s >= self.recipe.seconds
 
     def _validate(self, validate: Validate) -> dict[str, float]:
         self.network.eval()
-        metrics = {name: float(value) for name, value in validate(self.network).items()}
+        before = random_states()
+        try:
+            metrics = {name: float(value) for name, value in validate(self.network).items()}
+        except KeyboardInterrupt as interrupt:
+            restore_random_states(before)  # for it begins anew
+            raise InterruptedTrainingError(*interrupt.args) from interrupt
         value = _monitored(metrics, self.recipe.monitor)
         if value < self.best_value:  # a NaN is never better
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
-            self.best_epoch, self.best_value = self.epoch, value
+            self.best_epoch, self.best_value = self.epoch + 1, value
         return metrics
 
 

@@ -4,8 +4,11 @@ import itertools
 import os
 import pickle
 import random
+import re
+import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from hyperskin.training import checkpoint as module
 from hyperskin.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
+    previous_path,
     random_states,
     restore_random_states,
     save_checkpoint,
@@ -32,8 +36,10 @@ def checkpoint() -> Checkpoint:
     optimiser.step()
     return Checkpoint(
         unit_key="a1b2",
+        made_with={"model": "hrnet", "learning_rate": "0.001"},
         epoch=3,
-        step=30,
+        under_way={"steps": 2, "loss_sum": 0.1 + 0.2},
+        step=32,
         elapsed_s=12.5,
         skipped_count=1,
         network=dict(network.state_dict()),
@@ -65,6 +71,22 @@ def _assert_same(one: object, other: object) -> None:
         assert one == other
 
 
+def _names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def _epoch(path: Path) -> int | None:
+    """Return the epoch of the checkpoint in a file, None where it is damaged or not there."""
+    found = module._read(path) if path.is_file() else None
+    return found.epoch if found else None
+
+
+def _damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def test_everything_comes_back_bit_for_bit(tmp_path: Path, checkpoint: Checkpoint) -> None:
     save_checkpoint(tmp_path / "c.pt", checkpoint)
     back = load_checkpoint(tmp_path / "c.pt", unit_key="a1b2")
@@ -84,18 +106,22 @@ def test_another_unit_is_refused_by_both_names(tmp_path: Path, checkpoint: Check
 
 
 def test_another_schema_is_refused(tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SCHEMA", 2)
+    monkeypatch.setattr(module, "SCHEMA", 3)
     save_checkpoint(tmp_path / "c.pt", checkpoint)
     monkeypatch.undo()
-    with pytest.raises(VersionError, match="must have schema 1; got 2"):
+    with pytest.raises(VersionError, match="must have schema 2; got 3"):
         load_checkpoint(tmp_path / "c.pt", unit_key="a1b2")
 
 
-def test_the_file_is_private_and_alone(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    for _ in range(2):
-        save_checkpoint(tmp_path / "c.pt", checkpoint)
-    assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
-    assert (tmp_path / "c.pt").stat().st_mode & 0o777 == 0o600
+def test_the_file_is_private_and_alone_with_the_one_before_it(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, checkpoint)
+    assert _names(tmp_path) == ["c.pt"]
+    for epoch in (4, 5):
+        save_checkpoint(path, replace(checkpoint, epoch=epoch))
+    assert _names(tmp_path) == ["c.pt", "previous.pt"]
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in tmp_path.iterdir())
+    assert [_epoch(file) for file in (path, previous_path(path))] == [5, 4]
 
 
 def test_a_failed_saving_leaves_the_last_good_one(
@@ -103,6 +129,7 @@ def test_a_failed_saving_leaves_the_last_good_one(
 ) -> None:
     path = tmp_path / "c.pt"
     save_checkpoint(path, checkpoint)
+    save_checkpoint(path, replace(checkpoint, epoch=4))
 
     def fill_the_disk(content: object, file: Path) -> None:
         Path(file).write_bytes(b"half")
@@ -110,11 +137,9 @@ def test_a_failed_saving_leaves_the_last_good_one(
 
     monkeypatch.setattr(torch, "save", fill_the_disk)
     with pytest.raises(OSError, match="No space"):
-        save_checkpoint(path, replace(checkpoint, epoch=4))
-    assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
-    back = load_checkpoint(path, unit_key="a1b2")
-    assert back is not None
-    assert back.epoch == 3
+        save_checkpoint(path, replace(checkpoint, epoch=5))
+    assert _names(tmp_path) == ["c.pt", "previous.pt"]
+    assert [_epoch(file) for file in (path, previous_path(path))] == [4, 3]
 
 
 def test_a_file_that_runs_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
@@ -166,6 +191,198 @@ def test_a_flipped_bit_is_told_or_changes_nothing(tmp_path: Path, checkpoint: Ch
         for field in fields(Checkpoint):
             _assert_same(getattr(checkpoint, field.name), getattr(back, field.name))
     assert refused_count > 150
+
+
+# The one before it
+
+
+def test_where_the_last_is_damaged_the_one_before_it_comes_back(
+    tmp_path: Path, checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "last.pt"
+    for epoch in (3, 4):
+        save_checkpoint(path, replace(checkpoint, epoch=epoch))
+    _damage(path)
+    for _ in range(2):
+        back = load_checkpoint(path, unit_key="a1b2")
+        assert back is not None
+        assert back.epoch == 3
+    assert caplog.messages == [f"{path} is damaged; going on from the checkpoint before it"]
+    assert _names(tmp_path) == ["damaged.pt", "last.pt", "previous.pt"]
+    save_checkpoint(path, replace(checkpoint, epoch=5))
+    assert [_epoch(file) for file in (path, previous_path(path))] == [5, 3]
+
+
+def test_where_the_last_is_missing_the_one_before_it_comes_back(
+    tmp_path: Path, checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "last.pt"
+    for epoch in (3, 4):
+        save_checkpoint(path, replace(checkpoint, epoch=epoch))
+    path.unlink()
+    back = load_checkpoint(path, unit_key="a1b2")
+    assert back is not None
+    assert back.epoch == 3
+    assert caplog.messages == [f"{path} is missing; going on from the checkpoint before it"]
+
+
+def test_where_both_are_damaged_nothing_is_guessed(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "last.pt"
+    for epoch in (3, 4):
+        save_checkpoint(path, replace(checkpoint, epoch=epoch))
+    _damage(path)
+    _damage(previous_path(path))
+    with pytest.raises(
+        DataError, match=r"last\.pt must be whole; it is damaged, and so is previous\.pt beside it: delete both"
+    ):
+        load_checkpoint(path, unit_key="a1b2")
+    assert _names(tmp_path) == ["last.pt", "previous.pt"]
+
+
+def test_the_one_before_is_refused_like_the_last_and_then_left_alone(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "last.pt"
+    for epoch in (3, 4):
+        save_checkpoint(path, replace(checkpoint, epoch=epoch))
+    _damage(path)
+    with pytest.raises(VersionError, match=r"previous\.pt must belong to the unit 'ffff'"):
+        load_checkpoint(path, unit_key="ffff")
+    assert _names(tmp_path) == ["last.pt", "previous.pt"]
+
+
+def test_a_file_that_may_not_be_read_is_not_taken_for_damaged(
+    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+    for _ in range(2):
+        save_checkpoint(path, checkpoint)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError):
+        load_checkpoint(path, unit_key="a1b2")
+    assert _names(tmp_path) == ["last.pt", "previous.pt"]
+
+
+def test_a_flipped_bit_costs_at_most_the_last(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "last.pt"
+    for epoch in (3, 4):
+        save_checkpoint(path, replace(checkpoint, epoch=epoch))
+    last, previous = path.read_bytes(), previous_path(path).read_bytes()
+    went_back = 0
+    places = np.random.default_rng(1).integers(0, len(last), 100)
+    for place, bit in zip(places.tolist(), itertools.cycle(range(8))):
+        damaged = bytearray(last)
+        damaged[place] ^= 1 << bit
+        path.write_bytes(damaged)
+        previous_path(path).unlink()
+        previous_path(path).write_bytes(previous)
+        back = load_checkpoint(path, unit_key="a1b2")
+        assert back is not None
+        went_back += back.epoch == 3
+        _assert_same(replace(back, epoch=3).network, checkpoint.network)
+    assert went_back > 50
+
+
+class _KillError(BaseException):
+    """Stands for kill -9: after it nothing is done any more, not even tidying up."""
+
+
+def _kill_at(nth: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the process die before its `nth` operation on a file system; return a counter of them."""
+    count = [0]
+
+    def dying(operation: Any) -> Any:
+        def run(*arguments: Any, **keywords: Any) -> Any:
+            count[0] += 1
+            if count[0] >= nth:
+                raise _KillError
+            return operation(*arguments, **keywords)
+
+        return run
+
+    for name in ("link", "replace", "rename", "unlink", "fsync", "chmod", "open"):
+        monkeypatch.setattr(os, name, dying(getattr(os, name)))
+    monkeypatch.setattr(torch, "save", dying(torch.save))
+    return count
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_no_kill_at_any_moment_costs_both(tmp_path: Path, checkpoint: Checkpoint, is_damaged: bool) -> None:
+    """Loading and saving die before every single operation; the last good checkpoint or the new one is there."""
+    outcomes = []
+    for nth in itertools.count(1):
+        path = tmp_path / str(nth) / "last.pt"
+        for epoch in (2, 3):
+            save_checkpoint(path, replace(checkpoint, epoch=epoch))
+        if is_damaged:
+            _damage(path)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            count = _kill_at(nth, monkeypatch)
+            try:
+                load_checkpoint(path, unit_key="a1b2")
+                save_checkpoint(path, replace(checkpoint, epoch=4))
+            except _KillError:
+                pass
+        back = load_checkpoint(path, unit_key="a1b2")
+        assert back is not None
+        outcomes.append(back.epoch)
+        assert {_epoch(path), _epoch(previous_path(path))} - {None}
+        if count[0] < nth:
+            break
+    assert outcomes == sorted(outcomes)
+    assert set(outcomes) == {2 if is_damaged else 3, 4}
+    assert len(outcomes) > 8
+
+
+def test_what_dead_writers_left_is_cleared_away_and_the_livings_is_not(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, checkpoint)
+    dead, alive = (tmp_path / f".last.pt.{pid}.01234567.tmp" for pid in (_dead_pid(), os.getpid()))
+    for left in (dead, alive):
+        left.write_bytes(b"half")
+    load_checkpoint(path, unit_key="a1b2")
+    assert _names(tmp_path) == [alive.name, "last.pt"]
+
+
+def _dead_pid() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+# What it was made with
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({"model": "hrnet", "learning_rate": "0.002"}, "made with learning_rate 0.001 (now 0.002): go back"),
+        ({"model": "hrnet"}, "made with learning_rate 0.001 (now nothing): go back"),
+        (
+            {"model": "x", "learning_rate": "1", "y": "z"},
+            "hrnet (now x), learning_rate 0.001 (now 1), y nothing (now z)",
+        ),
+    ],
+)
+def test_every_fact_that_differs_is_named_with_both_values(
+    tmp_path: Path, checkpoint: Checkpoint, now: dict[str, str], told: str
+) -> None:
+    save_checkpoint(tmp_path / "c.pt", checkpoint)
+    with pytest.raises(VersionError, match=re.escape(told)):
+        load_checkpoint(tmp_path / "c.pt", unit_key="a1b2", made_with=now)
+    assert load_checkpoint(tmp_path / "c.pt", unit_key="a1b2", made_with=checkpoint.made_with) is not None
+    assert load_checkpoint(tmp_path / "c.pt", unit_key="a1b2") is not None
+
+
+def test_only_hashes_are_shortened() -> None:
+    long = "0123456789abcdef" * 4
+    assert module._shorten({"code": long}, "code") == "0123456789"
+    assert module._shorten({"camera": "x" * 64}, "camera") == "x" * 64
+
+
+# Digest and generators
 
 
 def test_the_digest_tells_a_tensors_type_and_shape_apart() -> None:

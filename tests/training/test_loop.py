@@ -1,15 +1,9 @@
-"""A training learns, stops, goes on where it was, and refuses what leads nowhere."""
+"""A training learns, stops by itself, and refuses what leads nowhere."""
 
-import itertools
 import logging
 import math
-import pickle
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,108 +12,16 @@ import torch
 from torch import nn
 
 from hyperskin.data.frames import PairFiles, read_frame
-from hyperskin.errors import DataError, ParamsError, ShapeError, UnknownNameError, VersionError
+from hyperskin.errors import DataError, ParamsError, ShapeError, UnknownNameError
 from hyperskin.pairs import find_pair
 from hyperskin.training import loop
 from hyperskin.training.checkpoint import load_checkpoint
 from hyperskin.training.device import DTYPES, survives_on_cpu
-from hyperskin.training.loop import train
-from hyperskin.training.recipe import DivergedError, Epoch, Recipe, Trained
+from hyperskin.training.recipe import DivergedError, Recipe
 from hyperskin.training.reconstruct import reconstruct
+from tests.training.job import RECIPE, Job, assert_equal, make_network, slow_network, weights_of
 
 WriteCapture = Callable[..., PairFiles]
-CPU = torch.device("cpu")
-RECIPE = Recipe(
-    epochs=4, seconds=None, steps_per_epoch=5, crop_px=16, batch_size=2, learning_rate=5e-3, loss="l1", seed=7
-)
-
-
-def make_network(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 12, 3, padding=1),
-        nn.ReLU(),
-        nn.Dropout(0.1),
-        nn.Conv2d(12, 31, 1),  # the dropout draws globally
-    )
-
-
-class Job:
-    """Arguments of `train`, and what it told on the way."""
-
-    def __init__(self, folder: Path, files: list[PairFiles]) -> None:
-        self.files = files
-        self.checkpoint = folder / "c.pt"
-        self.epochs: list[Epoch] = []
-        self.validated: list[int] = []
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        frame = read_frame(self.files[0], find_pair("rgb_vis"), camera="cie")
-        estimate = reconstruct(network, frame.input, device=CPU)
-        self.validated.append(len(self.epochs) + 1)
-        return {"val_sam/masked": float(np.abs(estimate - frame.reference).mean())}
-
-    def run(self, recipe: Recipe = RECIPE, network: nn.Module | None = None, **changes: Any) -> Trained:
-        arguments: dict[str, Any] = {
-            "files": self.files,
-            "pair": find_pair("rgb_vis"),
-            "camera": "cie",
-            "recipe": recipe,
-            "device": CPU,
-            "validate": self.validate,
-            "checkpoint": self.checkpoint,
-            "unit_key": "unit",
-            "on_epoch": self.epochs.append,
-            **changes,
-        }
-        return train(network if network is not None else make_network(), **arguments)
-
-
-@pytest.fixture
-def job(tmp_path: Path, write_capture: WriteCapture) -> Job:
-    return Job(tmp_path, [write_capture("p001_neutral_front", seed=1), write_capture("p002_smile_left", seed=2)])
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, job: Job) -> Callable[[], Job]:
-    """Return a function that gives the same job with a checkpoint folder of its own."""
-    numbers = itertools.count()
-    return lambda: Job(tmp_path / f"run{next(numbers)}", job.files)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands still until somebody adds to it."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
-
-
-def slow_network(clock: list[float], seconds: float) -> nn.Module:
-    """Return a network whose every pass in training takes `seconds`."""
-
-    class Slow(nn.Conv2d):
-        def forward(self, batch: torch.Tensor) -> torch.Tensor:
-            if self.training:
-                clock[0] += seconds
-            return super().forward(batch)
-
-    torch.manual_seed(0)
-    return Slow(3, 31, 1)
-
-
-def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert list(one) == list(other)
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
-
-
-class KillError(Exception):
-    """Stands for a kill at that point."""
 
 
 # Learning
@@ -293,10 +195,10 @@ def test_a_monitor_that_nobody_measures_is_refused(job: Job) -> None:
 def test_an_epoch_that_cannot_be_measured_is_never_best(job: Job) -> None:
     assert job.run(validate=_scores(math.nan, 0.3, math.nan, 0.4)).best_epoch == 2
     with pytest.raises(DivergedError, match=r"must give a finite 'val_sam/masked'; none of 4 did"):
-        job.run(validate=_scores(*[math.nan] * 4), checkpoint=job.checkpoint.with_name("d.pt"))
+        job.run(validate=_scores(*[math.nan] * 4), checkpoint=job.checkpoint.parent / "other" / "last.pt")
 
 
-# Determinism and resuming
+# Determinism
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
@@ -328,142 +230,6 @@ def test_the_layout_of_tensors_changes_the_weights_by_rounding_only(fresh: Calla
     plain, turned = fresh().run(network=network()), fresh().run(replace(RECIPE, channels_last=True), network())
     for name, weights in weights_of(plain.network).items():
         torch.testing.assert_close(weights, weights_of(turned.network)[name], rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("last_epoch", [1, 2, 3])
-def test_an_interrupted_training_ends_bit_for_bit_as_the_whole(
-    fresh: Callable[[], Job], last_epoch: int, channels_last: bool
-) -> None:
-    recipe = replace(RECIPE, channels_last=channels_last)
-    whole = fresh().run(recipe)
-    job = fresh()
-
-    def stop(epoch: Epoch) -> None:
-        if epoch.number == last_epoch + 1:
-            raise KillError
-
-    with pytest.raises(KillError):
-        job.run(recipe, on_epoch=stop)
-    torch.rand(17)  # other work draws from the global generator meanwhile
-    resumed = job.run(recipe, make_network(seed=99))
-    assert_equal(weights_of(resumed.network), weights_of(whole.network))
-    assert [epoch.number for epoch in job.epochs] == list(range(last_epoch + 1, 5))
-    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
-    assert (resumed.best_epoch, resumed.best_value) == (whole.best_epoch, whole.best_value)
-
-
-def test_the_last_weights_are_equal_too_not_only_the_best(fresh: Callable[[], Job]) -> None:
-    whole, job = fresh(), fresh()
-    whole.run()
-
-    def stop(epoch: Epoch) -> None:
-        if epoch.number == 3:
-            raise KillError
-
-    with pytest.raises(KillError):
-        job.run(on_epoch=stop)
-    job.run()
-    one, other = (load_checkpoint(each.checkpoint, unit_key="unit") for each in (whole, job))
-    assert one is not None
-    assert other is not None
-    assert_equal(one.network, other.network)
-    for index, moments in one.optimiser["state"].items():
-        assert_equal(moments, other.optimiser["state"][index])
-    assert torch.equal(one.random["torch"], other.random["torch"])
-
-
-def test_a_kill_within_an_epoch_repeats_that_epoch_alike(fresh: Callable[[], Job]) -> None:
-    whole, job = fresh().run(), fresh()
-    steps = itertools.count()
-
-    def dying(range_: Iterable[int], **_: object) -> Iterator[int]:
-        for step in range_:
-            if next(steps) == 13:
-                raise KillError
-            yield step
-
-    with pytest.raises(KillError):
-        job.run(progress=dying)
-    assert_equal(weights_of(job.run().network), weights_of(whole.network))
-
-
-def test_a_finished_training_is_not_trained_again(job: Job) -> None:
-    first = job.run()
-    told = len(job.epochs)
-    again = job.run(network=make_network(seed=99))
-    assert len(job.epochs) == told
-    assert_equal(weights_of(again.network), weights_of(first.network))
-    assert again.history == first.history
-
-
-def test_time_spent_before_an_interruption_counts(job: Job, clock: list[float]) -> None:
-    recipe = replace(RECIPE, epochs=None, seconds=12.0)
-
-    def stop(epoch: Epoch) -> None:
-        if epoch.number == 2:
-            raise KillError
-
-    with pytest.raises(KillError):
-        job.run(recipe, slow_network(clock, 1.0), on_epoch=stop)
-    clock[0] += 500  # while nothing runs
-    resumed = job.run(recipe, slow_network(clock, 1.0))
-    assert resumed.elapsed_s == pytest.approx(12.0)
-    assert len(resumed.history) == 3
-
-
-def test_another_units_checkpoint_is_refused_and_left_alone(job: Job) -> None:
-    job.run()
-    before = job.checkpoint.read_bytes()
-    with pytest.raises(VersionError, match=r"must belong to the unit 'other'; it belongs to 'unit'"):
-        job.run(unit_key="other")
-    assert job.checkpoint.read_bytes() == before
-
-
-def test_an_epoch_refused_by_its_listener_is_not_saved(job: Job) -> None:
-    def fence(epoch: Epoch) -> None:
-        raise KillError
-
-    with pytest.raises(KillError):
-        job.run(on_epoch=fence)
-    assert not job.checkpoint.exists()
-
-
-@pytest.mark.slow
-def test_killed_processes_end_where_an_unkilled_one_does(fresh: Callable[[], Job], tmp_path: Path) -> None:
-    whole, job = fresh(), fresh()
-    script = tmp_path / "kill.py"
-    script.write_text(
-        "import importlib.util, os, pickle, sys\n"
-        "spec = importlib.util.spec_from_file_location('test_loop', sys.argv[1])\n"
-        "module = importlib.util.module_from_spec(spec); sys.modules['test_loop'] = module\n"
-        "spec.loader.exec_module(module)\n"
-        "files, folder, kill_at = pickle.load(open(sys.argv[2], 'rb'))\n"
-        "real, count = os.fsync, [0]\n"
-        "def fsync(fd):\n"
-        "    count[0] += 1\n"
-        "    if count[0] == kill_at: os.kill(os.getpid(), 9)\n"
-        "    real(fd)\n"
-        "os.fsync = fsync\n"
-        "module.torch.set_num_threads(1)\n"
-        "module.Job(folder, files).run()\n"
-    )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        whole.run()
-        for kill_at in (1, 2, 4):
-            task = tmp_path / "task.pickle"
-            task.write_bytes(pickle.dumps((job.files, job.checkpoint.parent, kill_at)))
-            child = subprocess.run([sys.executable, script, __file__, task], capture_output=True, check=False)
-            assert child.returncode == -9, child.stderr.decode()
-        job.run()
-    finally:
-        torch.set_num_threads(threads)
-    one, other = (load_checkpoint(each.checkpoint, unit_key="unit") for each in (whole, job))
-    assert one is not None
-    assert other is not None
-    assert_equal(one.network, other.network)
 
 
 # Divergence
