@@ -168,14 +168,14 @@ class _Delivery:
         post, manifest = self._post, history.begin.tags.get("manifest", "")
         post.listener.computing(is_on=True)
         try:
-            promotion = register_weights(
+            told = register_weights(
                 self._journal, history.weights, post.uri, run_id=post.cursor.run_id, manifest=manifest
             )
         except HyperSkinError as refusal:
             return refusal
         finally:
             post.listener.computing(is_on=False)
-        _log.info("%s", promotion.reason)
+        _log.info("%s", told)
         return None
 
     def _tidy(self) -> None:

@@ -14,7 +14,6 @@ from hyperskin.models.baselines import build
 from hyperskin.pairs import Pair, find_pair
 from hyperskin.tracking.answers import first_line, is_away
 from hyperskin.tracking.journal import Journal
-from hyperskin.tracking.promotion import Promotion
 from hyperskin.tracking.records import Weights
 from hyperskin.tracking.registry import promote, register
 
@@ -26,8 +25,8 @@ def keep_weights(network: nn.Module, path: Path) -> str:
     return file_sha256(path)
 
 
-def register_weights(journal: Journal, weights: Weights, uri: str, *, run_id: str, manifest: str) -> Promotion:
-    """Build the network of a journal again, register it as its run's, and promote it if it is better.
+def register_weights(journal: Journal, weights: Weights, uri: str, *, run_id: str, manifest: str) -> str:
+    """Build the network of a journal again, register it as its run's, promote it if it is better; say what came of it.
 
     Raises:
         HyperSkinError: It is refused; whatever else goes wrong but MLflow being away is told as a DataError.
@@ -44,7 +43,7 @@ def register_weights(journal: Journal, weights: Weights, uri: str, *, run_id: st
             parameter_count=weights.parameter_count,
             size_multiple=weights.size_multiple,
         )
-        return promote(uri, pair.registered_name, version)
+        promotion = promote(uri, pair.registered_name, version)
     except HyperSkinError:
         raise
     except Exception as error:  # torch.export and MLflow raise whatever they like
@@ -54,6 +53,7 @@ def register_weights(journal: Journal, weights: Weights, uri: str, *, run_id: st
             f"A network must become a file to be registered; {weights.model} did not "
             f"({type(error).__name__}: {first_line(error)})."
         ) from error
+    return f"{pair.registered_name} version {version} registered; {promotion.reason}"
 
 
 def _load(path: Path, weights: Weights, pair: Pair) -> nn.Module:
