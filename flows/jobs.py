@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,7 +72,14 @@ def as_tasks(verb: str, work: Callable[[Any], None], count: int) -> Iterator[Sub
 
 
 def run_here(
-    jobs: Sequence[Job], *, verb: str, children: Children, slots: Sequence[Slot], command: Command, place: Place
+    jobs: Sequence[Job],
+    *,
+    verb: str,
+    children: Children,
+    slots: Sequence[Slot],
+    command: Command,
+    place: Place,
+    again: Callable[[Any, int], bool] = lambda job, failed: False,  # noqa: ARG005 - nothing is done again
 ) -> Failures:
     """Run every job in a process of its own, one per slot at a time; one that fails costs no other.
 
@@ -82,12 +90,21 @@ def run_here(
         slots: What a process finds in its environment.
         command: Makes a process's command of the words of a `hyperskin` call.
         place: Where the threads are that wait for the processes.
+        again: Asked of a job that failed so many times whether to start it once more.
     """
     free = Slots(slots)
 
     def work(job: Job) -> None:
-        with free.taken() as slot:
-            children.run(command(*job.words()), more=slot, on_line=say)
+        for failed in itertools.count(1):
+            try:
+                with free.taken() as slot:
+                    children.run(command(*job.words()), more=slot, on_line=say)
+            except ServiceError as error:
+                if children.is_stopping or not again(job, failed):
+                    raise
+                log().warning("%s: %s; it is started again", job, str(error).rstrip("."))
+            else:
+                return
 
     failures: Failures = {}
     with place(verb, work, len(slots)) as submit, children.stopped_on_error():

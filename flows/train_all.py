@@ -139,7 +139,7 @@ def main() -> None:
     root = repository_root()
     apply_closed_settings(root)
     try:
-        _require_here(root)
+        require_here(root)
         if left := open_units(root):
             _require_trainable(root, [pair for _, pair in left])
             with temporary_settings(restore_defaults={PREFECT_API_URL}):  # an empty address would lose tasks' states
@@ -151,7 +151,8 @@ def main() -> None:
         sys.exit(f"hyperskin: {error}")
 
 
-def _require_here(root: Path) -> None:
+def require_here(root: Path) -> None:
+    """Refuse a flow on a temporary server where workers of another are to do its work."""
     if Params.read(root / FILE_NAME).execution.training != "here":
         raise ServiceError(
             "`execution.training` in params.yaml must be here for a flow without a server of its own, which no worker "

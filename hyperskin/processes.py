@@ -132,6 +132,11 @@ class Children:
         self._lock = threading.Lock()
         self._stopping = False
 
+    @property
+    def is_stopping(self) -> bool:
+        """Tell whether everything is being stopped, so that nothing is to be started again."""
+        return self._stopping
+
     def run(
         self, command: Sequence[str], *, more: Mapping[str, str] | None = None, on_line: Callable[[str], None]
     ) -> list[str]:
