@@ -21,9 +21,13 @@ GRACE_S = 4.0
 """Seconds that an orderly end may take: a checkpoint, the last words of a run, the way out."""
 
 _LAST_WORDS_S = 0.5
-# Two polite requests, because a process may take the first as "finish what you do"; together the longest that
-# `stop_on_signals` leaves a training and its farewell, and no more than 5 s, in which everything of ours is to be gone.
+# Two polite requests, because a process may take the first as "finish what you do". Together a little more than
+# `stop_on_signals` leaves a training for its checkpoint and its last words, and a little less than the 5 s in which
+# everything that was asked to end is to be gone.
 _PATIENCE_S = (2.0, 2.8)
+FLOW_PATIENCE_S = (30.0, 10.0)
+"""For a flow, which must first stop its trainings; Prefect leaves it 30 s, too."""
+
 _POLL_S = 0.05
 _CLOCK_STEP_S = 5.0  # the system tells when a process began by a clock that people set
 _END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -155,12 +159,12 @@ class Children:
             raise ServiceError(how_it_ended(returncode, said))
         return said
 
-    def stop(self, patience_s: Sequence[float] | None = None) -> None:
+    def stop(self) -> None:
         """End every process that runs, and let no other start."""
         with self._lock:
             self._stopping = True
             running = tuple(self._running)
-        stop(*running, patience_s=self._patience_s if patience_s is None else patience_s)
+        stop(*running, patience_s=self._patience_s)
 
     @contextlib.contextmanager
     def stopped_on_error(self) -> Iterator[None]:
@@ -267,13 +271,15 @@ def stop_on_signals(
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
+    is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = [number for number in _END if not (is_nohup and number == signal.SIGHUP)]
     is_over = threading.Event()
     watch = threading.Thread(
         target=_end_in_time, args=(reader, request, is_over, grace_s, on_deadline), name="deadline", daemon=True
     )
     watch.start()
     try:
-        with _waking(writer), _handling(dict.fromkeys(_ends(), lambda number, _: request.hear(number))):
+        with _waking(writer), _handling(dict.fromkeys(heard, lambda number, _: request.hear(number))):
             yield request
     except KeyboardInterrupt as interrupt:
         if request.is_set() and not interrupt.args:
@@ -317,7 +323,7 @@ def interrupted_by_signals(say: str = "") -> Iterator[None]:
             os.write(2, f"\n{say}\n".encode())
         raise KeyboardInterrupt(number)
 
-    with _handling(dict.fromkeys(_ends(), interrupt)):
+    with _handling(dict.fromkeys(_END, interrupt)):
         yield
 
 
@@ -326,12 +332,6 @@ def deaf_to_signals() -> Iterator[None]:
     """Let nothing interrupt what must be finished."""
     with _handling(dict.fromkeys(_END, signal.SIG_IGN)):
         yield
-
-
-def _ends() -> list[signal.Signals]:
-    """Return the requests to end; a hangup is none where it was to be ignored, as `nohup` does."""
-    is_held = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return [number for number in _END if not (is_held and number == signal.SIGHUP)]
 
 
 @contextlib.contextmanager

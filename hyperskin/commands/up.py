@@ -22,7 +22,7 @@ from typing import Any
 from hyperskin.atomic import write_text
 from hyperskin.environment import PREFECT_PORT, child_environment, own_origins, repository_root
 from hyperskin.errors import ServiceError
-from hyperskin.processes import Children, deaf_to_signals, interrupted_by_signals
+from hyperskin.processes import FLOW_PATIENCE_S, Children, deaf_to_signals, interrupted_by_signals
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _START_UP_S = 300.0  # 12 s on an idle machine, a minute on a busy small one; th
 _SAY_EVERY_S = 10.0
 _POLL_S = 0.5
 _ANSWER_S = 5.0
-_FLOW_PATIENCE_S = (30.0, 10.0)  # a flow that is asked to stop must first stop its trainings
+_SERVER_PATIENCE_S = (10.0, 5.0)  # a server first answers whoever it is talking to
 
 _Running = Future[list[str]]
 
@@ -53,7 +53,8 @@ def up(*, port: int = PREFECT_PORT) -> None:
     _require_free(port)
     secret = write_access(root / ACCESS_FILE, port)
     environment = _environment(root, port)
-    servers, runners = Children(root, environment), Children(root, environment)
+    servers = Children(root, environment, patience_s=_SERVER_PATIENCE_S)
+    runners = Children(root, environment, patience_s=FLOW_PATIENCE_S)
     stopping = threading.Event()
 
     def pass_on(line: str) -> None:
@@ -75,7 +76,7 @@ def up(*, port: int = PREFECT_PORT) -> None:
             with deaf_to_signals():
                 stopping.set()
                 _log.info("Stopping.")
-                runners.stop(_FLOW_PATIENCE_S)
+                runners.stop()
                 servers.stop()
                 _log.info("The Prefect server and its runner are stopped.")
 

@@ -129,7 +129,7 @@ def test_a_request_to_end_ends_the_stages_too(tmp_path: Path) -> None:
         _wait_for(lambda: any((project.root / "data").glob("raw/*/*.json")))
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert said.rstrip().endswith("hyperskin: stopped.")
     made = _captures(project.root)
     time.sleep(2)
