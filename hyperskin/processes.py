@@ -159,12 +159,12 @@ class Children:
             raise ServiceError(how_it_ended(returncode, said))
         return said
 
-    def stop(self) -> None:
-        """End every process that runs, and let no other start."""
+    def stop(self, patience_s: Sequence[float] | None = None) -> None:
+        """End every process that runs, and let no other start; `patience_s` counts instead of that of the start."""
         with self._lock:
             self._stopping = True
             running = tuple(self._running)
-        stop(*running, patience_s=self._patience_s)
+        stop(*running, patience_s=self._patience_s if patience_s is None else patience_s)
 
     @contextlib.contextmanager
     def stopped_on_error(self) -> Iterator[None]:
