@@ -9,9 +9,9 @@ import pytest
 from mlflow import MlflowClient
 
 from hyperskin.commands.sync import sync
-from hyperskin.errors import ServiceError
+from hyperskin.errors import DataError, ServiceError
 from hyperskin.processes import identity
-from hyperskin.tracking.delivery import deliver
+from hyperskin.tracking.delivery import _Delivery, deliver
 from hyperskin.tracking.journal import FINISHED, Journal
 from hyperskin.tracking.records import Begin, End, Metrics
 from hyperskin.tracking.store import experiment_id, prepare_store, running
@@ -186,3 +186,12 @@ def test_files_that_a_kill_left_behind_of_a_whole_run_are_removed(uri, write):
     Path(journal.network).write_bytes(b"weights")
     sync()
     assert not journal.network.exists()
+
+
+def test_a_network_that_is_refused_is_told_and_its_run_failed(uri, write, capsys, monkeypatch):
+    write("refused")
+    monkeypatch.setattr(_Delivery, "_register", lambda _: DataError("It computes something else."))
+    sync()
+    assert "4 records sent; it is not registered: It computes something else." in capsys.readouterr().out
+    [run] = _find(uri, "refused")
+    assert (run.info.status, run.data.tags["refused"]) == ("FAILED", "It computes something else.")
