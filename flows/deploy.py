@@ -11,7 +11,6 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.alive import crash_stale_runs
 from flows.sweep import sweep
-from flows.sweep import sweep
 from flows.train_all import train_all
 from hyperskin.environment import repository_root
 
