@@ -74,6 +74,8 @@ def tune(
     if search.is_concluded(total):
         _log.info("%s on %s: searched already, skipped (%s)", model, pair, plan.name)
     else:
+        if not search.is_whole(total):
+            manifest.check_files()
         with _claimed_worker(root, plan, worker, total) if expect else contextlib.nullcontext():
             if not _Work(root, plan, search, total, worker).run():
                 return  # another worker tells
@@ -128,7 +130,6 @@ class _Work:
         self._search.conclude()
 
     def _try_recipes(self, stopping: StopRequest) -> None:
-        self._plan.manifest.check_files()
         gc.disable()  # torch and MLflow take seconds to load, a quarter of them for vain searches for garbage
         from hyperskin.steps.tune_trial import TrialMaker
 
