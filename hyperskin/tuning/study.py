@@ -240,7 +240,7 @@ class Search:
             with quiet():
                 self._study.optimize(try_one, n_trials=1)
         except BaseException as error:
-            if tried and not is_loss(error):
+            if tried and not (is_loss(error) or is_taken(error)):
                 self._take_back(tried[0][1], error)
             raise
         on_told(tried[0][0])

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
+from optuna.trial import TrialState
 from toy_search import DEFAULT, SPACE, open_search
 
 from hyperskin.errors import DataError, ServiceError, UnknownNameError
+from hyperskin.tuning.storage import retry
 from hyperskin.tuning.study import Search, make_pruner
 from hyperskin.tuning.trial import Trial
 
@@ -97,6 +99,20 @@ def test_what_fails_is_tried_twice_more_and_then_counts_as_failed(search):
     with pytest.raises(DataError, match="trial 3"):
         run(search, 2, fail)
     assert [(trial.state, trial.attempts) for trial in search.trials()] == [("failed", 3), ("waiting", 1)]
+
+
+def test_a_worker_whose_trial_was_given_to_another_ends_in_one_sentence(search):
+    def lose(trial: Trial) -> float:
+        study = search._study
+        study.tell(trial.number, state=TrialState.FAIL)
+        retry(study, study.get_trials()[trial.number])
+        trial.report(0.1, 0.5)
+        return 0.1
+
+    with pytest.raises(ServiceError, match="another took its trial: start again"):
+        run(search, 2, lose)
+    assert [(trial.state, trial.attempts) for trial in search.trials()] == [("waiting", 1)]
+    assert run(search, 1, distance) == [0]
 
 
 def test_a_recipe_that_diverges_counts_as_pruned_and_says_why(search):
