@@ -18,6 +18,7 @@ from hyperskin.processes import deaf_to_signals
 Phase = Literal["waiting", "starting", "running", "completed", "failed", "cancelling", "cancelled"]
 _OVER = ("completed", "failed", "cancelled")
 _LEDGER, _SERVER = "The ledger", "The Prefect server"
+_DELETED = "its run was deleted"
 POLL_S = 2.0
 FAILURES_ALLOWED = 2
 _Answer = TypeVar("_Answer")
@@ -154,7 +155,7 @@ class _Watch:
             assert one.run is not None
             one.is_lost |= not lost.isdisjoint(one.job.keys)
             if runs is not None:
-                was, one.run = one.run, runs.get(one.run.id, Run(one.run.id, "cancelled", "its run was deleted"))
+                was, one.run = one.run, runs.get(one.run.id, Run(one.run.id, "cancelled", _DELETED))
                 if was.phase != one.run.phase:
                     one.heard_s = self._clock()
                     _tell(one)
@@ -164,7 +165,7 @@ class _Watch:
         if run.phase == "completed":
             one.end()
         elif run.phase == "cancelled":
-            one.end(run.message or "cancelled")
+            one.end(_DELETED if run.message == _DELETED else "cancelled")
         elif run.phase == "failed":
             self._lose(one, run.message or "it failed without a word")
         elif run.phase != "waiting":

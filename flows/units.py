@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from flows.alive import Silent
 from flows.jobs import Job
 from hyperskin.data.manifest import Manifest
 from hyperskin.errors import UnknownNameError
@@ -72,6 +73,17 @@ class LedgerSigns:
     def lost(self) -> Collection[str]:
         """Return what was running in a process of this host that is gone."""
         return [attempt.key for attempt in self._ledger.settle(self._keys)]
+
+
+def silence_of(root: Path, keys_of: Callable[[Mapping[str, Any]], Sequence[str]]) -> Silent:
+    """Return what tells, from the parameters of a run on a worker, for how long its job gave no sign of life."""
+
+    def silent_s(parameters: Mapping[str, Any]) -> float | None:
+        ledger, keys = Ledger.of(root), keys_of(parameters)
+        ledger.settle(keys)
+        return ledger.silent_s(keys)
+
+    return silent_s
 
 
 def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[str] | None) -> list[Names]:

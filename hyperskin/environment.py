@@ -43,6 +43,22 @@ def repository_root(start: Path | None = None) -> Path:
     )
 
 
+def shared_database() -> str | None:
+    """Return the address of the database that several machines share, HYPERSKIN_DATABASE, or None where it is unset."""
+    return os.environ.get("HYPERSKIN_DATABASE") or None
+
+
+def prefect_address() -> str | None:
+    """Return the address of the Prefect server that PREFECT_API_URL names, or None where it is unset."""
+    return os.environ.get("PREFECT_API_URL") or None
+
+
+def own_repository() -> Path | None:
+    """Return the repository of this machine named by HYPERSKIN_ROOT, or None where it is unset."""
+    folder = os.environ.get("HYPERSKIN_ROOT")
+    return Path(folder) if folder else None
+
+
 def tracking_uri(root: Path) -> str:
     """Return where MLflow keeps its runs: MLFLOW_TRACKING_URI, else the database in mlruns below `root`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlruns' / 'mlflow.db'}"

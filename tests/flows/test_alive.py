@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -61,3 +62,28 @@ def test_only_runs_of_ours_that_are_gone_are_marked_as_crashed(tmp_path):
         "waiting": "Scheduled",
         "theirs": "Running",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_runs_on_workers_are_gone_when_nobody_heard_of_their_job_for_long(tmp_path):
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.states import Pending, Running, Scheduled
+
+    unit = flow(name="unit")(lambda key: None)
+    heard_s = {"working": 0.5, "silent": 400, "idle": None, "begun": None, "pending": None, "waiting": None}
+    with get_client(sync_client=True) as client:
+
+        def create(key, state):
+            client.create_flow_run(unit, name=key, parameters={"key": key}, state=state)
+
+        for key in ("working", "silent", "idle"):
+            create(key, Running())
+        create("pending", Pending())
+        create("waiting", Scheduled())
+        time.sleep(3)
+        create("begun", Running())  # its process has no attempt yet
+        gone = crash_stale_runs(tmp_path, [], silent={"unit": lambda run: heard_s[run["key"]]}, stale_s=2)
+
+    assert sorted(gone) == ["idle", "pending", "silent"]
