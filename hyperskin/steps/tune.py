@@ -111,14 +111,22 @@ class _Work:
         The first worker on a machine keeps the run of the search, below which every trial has one.
         """
         with stop_on_signals(on_deadline=self._note_killed) as stopping:
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                self._try_recipes(stopping)
-                return False
-            with self._lock:
-                self._keep_run(stopping)
+            if self._keeps_run(stopping):
                 return True
+            self._try_recipes(stopping)
+            return self._keeps_run(stopping)  # whoever kept it may be dead
+
+    def _keeps_run(self, stopping: StopRequest) -> bool:
+        """Keep the run of the search unless another worker does; return whether what came of it was told here."""
+        try:
+            held = self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        with held:
+            if self._search.is_concluded(self._total):
+                return False
+            self._keep_run(stopping)
+            return True
 
     def _keep_run(self, stopping: StopRequest) -> None:
         from hyperskin.steps.tune_report import report, search_run

@@ -37,7 +37,7 @@ def write_profile(root: Path, params_file: Path, params: Params, manifest: Manif
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
             count = sum(map(len, recipes.values()))
-            _log.info("%s: %d recipes that beat those of %s", path.name, count, params_file.name)
+            _log.info("%s: recipes that beat those of %s: %d", path.name, params_file.name, count)
     return path
 
 

@@ -287,6 +287,26 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_and_tells_no_epoch_twice(pre
 
 
 @pytest.mark.slow
+def test_the_worker_that_is_left_tells_what_came_of_the_search(prepared: Project) -> None:
+    process = begin(prepared)
+    other = subprocess.Popen(
+        [*TUNE, "1", "--worker", "1"], cwd=prepared.root, env=project_environment(prepared), stderr=subprocess.PIPE
+    )
+    time.sleep(3)  # it waits for the only trial
+    process.kill()
+    process.wait()
+    assert other.stderr is not None
+    said = other.stderr.read().decode()
+    assert other.wait(120) == 0
+    other.stderr.close()
+    assert "1 trials complete, 0 pruned, 0 failed" in said
+    (search,), (trial,) = runs_of(prepared)
+    assert (search.info.status, trial.info.status) == ("FINISHED", "FINISHED")
+    assert trial.data.tags["mlflow.parentRunId"] == search.info.run_id
+    assert search_of(prepared).is_concluded(1)
+
+
+@pytest.mark.slow
 def test_a_stop_takes_seconds_and_leaves_the_trial_to_be_gone_on_with(prepared: Project) -> None:
     process = begin(prepared)
     stopped_s = time.monotonic()
