@@ -1,8 +1,10 @@
 """The flow's body without Prefect, and the flow on a temporary server."""
 
 import asyncio
+import contextlib
 import logging
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import flows.train_all
+from flows.follow import Run
 from flows.jobs import hyperskin_command
 from flows.train_all import train_all, train_all_units
 from flows.units import choose_units, group_units
@@ -200,6 +203,88 @@ def test_what_a_training_says_is_passed_on_while_it_runs(project, monkeypatch, c
             time.sleep(0.02)
         assert not (project.notes / "train.hrnet.rgb_vis.end").exists()
     assert done.result()
+
+
+class Workers:
+    """A Prefect server and two workers, played by threads that run the stand-in; jobs named in `broken` fail."""
+
+    def __init__(self, project, broken=()):
+        self._project = project
+        self._broken = broken
+        self._pool = ThreadPoolExecutor(2)
+        self._futures = {}
+        self.asked = []
+
+    @contextlib.contextmanager
+    def __call__(self, deployment):
+        assert deployment == "train-unit/train-unit"
+        with self._pool:
+            yield self
+
+    def start(self, job, attempt):
+        self.asked.append((str(job), attempt))
+        run_id = f"{job}-{attempt}"
+        self._futures[run_id] = self._pool.submit(self._work, job)
+        return Run(run_id, "waiting")
+
+    def _work(self, job):
+        if str(job) in self._broken:
+            raise OSError("the loss must be finite; it is nan.")
+        subprocess.run(self._project.command(*job.words()), check=True, cwd=self._project.root)
+
+    def read(self, ids):
+        return {run_id: Run(run_id, *self._phase(self._futures[run_id])) for run_id in ids}
+
+    def _phase(self, future):
+        if not future.done():
+            return ("running" if future.running() else "waiting", "")
+        return ("failed", str(future.exception())) if future.exception() else ("completed", "")
+
+    def cancel(self, run_id):
+        self._futures[run_id].cancel()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("flows.follow.POLL_S", 0.05)
+
+
+@pytest.mark.usefixtures("quick")
+def test_workers_train_what_is_not_finished_and_then_it_is_compared(on_workers):
+    workers = Workers(on_workers)
+    lines = train_all_units(on_workers.root, command=on_workers.command, workers=workers)
+
+    units = on_workers.told("end")
+    assert len(units) == len(set(units)) == 2 * (len(REGRESSIONS) + len(NETWORKS))
+    assert len(workers.asked) == 2 * (1 + len(NETWORKS))
+    assert lines == ["compare done"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_unit_that_fails_on_workers_is_tried_three_times_and_told_while_the_others_are_trained(on_workers):
+    workers = Workers(on_workers, broken=["hscnn_plus on rgb_vis"])
+    with pytest.raises(
+        ServiceError, match=r"did not: hscnn_plus on rgb_vis \(the loss must be finite; it is nan\)\. M"
+    ):
+        train_all_units(
+            on_workers.root,
+            models=["hscnn_plus", "hrnet"],
+            pairs=["rgb_vis"],
+            command=on_workers.command,
+            workers=workers,
+        )
+    assert [job for job, _ in workers.asked].count("hscnn_plus on rgb_vis") == 3
+    assert len(on_workers.told("end")) == 1
+    assert ["compare"] in on_workers.story()
+
+
+def test_a_flow_without_a_server_of_its_own_does_not_wait_for_workers(on_workers, monkeypatch):
+    monkeypatch.chdir(on_workers.root)
+    monkeypatch.setattr(flows.train_all, "apply_closed_settings", lambda root: None)
+    with pytest.raises(
+        SystemExit, match=r"^hyperskin: `execution.training` in params.yaml must be here for a flow wit"
+    ):
+        flows.train_all.main()
 
 
 @pytest.fixture

@@ -1,0 +1,100 @@
+"""What `train-all` gives to workers, and what the ledger says of it."""
+
+import pytest
+
+from flows.units import LedgerSigns, TrainJob, open_jobs, silence_of
+from hyperskin import ledger as ledger_module
+from hyperskin.data.manifest import Manifest
+from hyperskin.ledger import Ledger
+from hyperskin.params import FILE_NAME, Params
+from hyperskin.steps.unit import Unit
+
+JOB = TrainJob(("regression_mean", "regression_linear"), "rgb_vis", ("one", "two"))
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def claim(ledger, key):
+    return ledger.claim(key, about={}, stale_s=60)
+
+
+def finish(ledger, *keys):
+    for key in keys:
+        with claim(ledger, key) as attempt:
+            attempt.finish()
+
+
+def test_a_job_elsewhere_says_which_units_it_means():
+    assert JOB.words() == [
+        "train", "--model", "regression_mean", "--model", "regression_linear", "--pair", "rgb_vis",
+        "--expect", "one", "--expect", "two",
+    ]  # fmt: skip
+    assert TrainJob(**{**JOB.parameters(), "models": JOB.models, "keys": JOB.keys}) == JOB
+
+
+def test_a_job_is_finished_when_every_unit_is(ledger):
+    signs = LedgerSigns(ledger, [JOB])
+    assert not signs.is_finished(JOB)
+    finish(ledger, "one")
+    assert not signs.is_finished(JOB)
+    finish(ledger, "two")
+    assert signs.is_finished(JOB)
+
+
+def test_what_was_finished_before_and_is_asked_for_again_was_deleted_meanwhile(ledger):
+    finish(ledger, "one", "two")
+    signs = LedgerSigns(ledger, [JOB])
+    assert not signs.is_finished(JOB)
+    finish(ledger, "one", "two")
+    assert signs.is_finished(JOB)
+
+
+def test_a_job_gives_the_signs_of_whichever_unit_is_at_work(ledger):
+    signs = LedgerSigns(ledger, [JOB])
+    assert signs.silent_s(JOB) is None
+    with claim(ledger, "two"):
+        assert signs.silent_s(JOB) < 5
+    assert signs.silent_s(JOB) is None
+
+
+def test_a_unit_whose_process_is_gone_is_lost_once(ledger, monkeypatch):
+    signs = LedgerSigns(ledger, [JOB])
+    claim(ledger, "one")
+    claim(ledger, "of another flow")
+    assert signs.lost() == []
+    monkeypatch.setattr(ledger_module, "is_running", lambda identity: False)
+    assert signs.lost() == ["one"]
+    assert signs.lost() == []
+
+
+def test_the_silence_of_a_run_is_that_of_its_units(tmp_path, monkeypatch):
+    monkeypatch.delenv("HYPERSKIN_DATABASE", raising=False)
+    silent_s = silence_of(tmp_path, lambda of: of["keys"])
+    assert silent_s(JOB.parameters()) is None
+    ledger = Ledger.of(tmp_path)
+    claim(ledger, "one")
+    assert silent_s(JOB.parameters()) < 5
+    monkeypatch.setattr(ledger_module, "is_running", lambda identity: False)
+    assert silent_s(JOB.parameters()) is None
+
+
+def test_only_what_is_not_finished_goes_to_workers_with_its_keys(with_manifest, monkeypatch):
+    root = with_manifest.root
+    params = Params.read(root / FILE_NAME)
+    manifest = Manifest.read(root / "data" / "manifest.json")
+    names = [("regression_mean", "rgb_vis"), ("regression_linear", "rgb_vis"), ("hrnet", "rgb_vis")]
+    keys = {name: Unit.of(*name, params, manifest).key for name in names}
+    ledger = Ledger.of(root)
+
+    whole = open_jobs(root, params, names, ledger)
+    assert [(job.models, job.keys) for job in whole] == [
+        (("regression_mean", "regression_linear"), (keys[names[0]], keys[names[1]])),
+        (("hrnet",), (keys[names[2]],)),
+    ]
+    finished = {keys[names[0]], keys[names[2]]}
+    monkeypatch.setattr("flows.units.find_finished_units", lambda root, units, ledger: finished)
+    left = open_jobs(root, params, names, ledger)
+    assert [(job.models, job.keys) for job in left] == [(("regression_linear",), (keys[names[1]],))]
