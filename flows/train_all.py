@@ -28,13 +28,13 @@ from flows.jobs import (
 )
 from flows.pools import workers_of
 from flows.slots import find_slots
-from flows.units import LedgerSigns, Names, choose_units, group_units, open_jobs
+from flows.units import LedgerSigns, Names, choose_units, group_units, open_jobs, params_words
 from hyperskin.data.manifest import Manifest
 from hyperskin.environment import apply_closed_settings, child_environment, repository_root
-from hyperskin.errors import HyperSkinError, ServiceError
+from hyperskin.errors import HyperSkinError, MissingFileError, ServiceError
 from hyperskin.ledger import Ledger
 from hyperskin.pairs import find_pair
-from hyperskin.params import FILE_NAME, Params
+from hyperskin.params import FILE_NAME, Params, profile_file
 from hyperskin.processes import Children
 from hyperskin.steps.finished import open_units
 
@@ -43,16 +43,25 @@ Workers = Callable[[str], contextlib.AbstractContextManager[Api]]
 
 
 @flow(name="train-all", persist_result=False)
-def train_all(models: list[str] | None = None, pairs: list[str] | None = None) -> None:
+def train_all(models: list[str] | None = None, pairs: list[str] | None = None, profile: str | None = None) -> None:
     """Train and evaluate every model on every pair of params.yaml, then compare; what is finished is skipped.
 
     Args:
         models: Only these models, regressions included (`regression_polynomial`); all where empty.
         pairs: Only these pairs; all where empty.
+        profile: Take params.PROFILE.yaml instead of params.yaml: `tuned` for the recipes that `sweep` found.
     """
     root = repository_root()
     with marked_alive(root, str(runtime.flow_run.id)):
-        train_all_units(root, models=models, pairs=pairs, command=hyperskin_command, place=as_tasks, publish=_publish)
+        train_all_units(
+            root,
+            models=models,
+            pairs=pairs,
+            profile=profile,
+            command=hyperskin_command,
+            place=as_tasks,
+            publish=_publish,
+        )
 
 
 def train_all_units(
@@ -60,6 +69,7 @@ def train_all_units(
     *,
     models: Sequence[str] | None = None,
     pairs: Sequence[str] | None = None,
+    profile: str | None = None,
     command: Command = hyperskin_command,
     place: Place = as_threads,
     workers: Workers = workers_of,
@@ -71,6 +81,7 @@ def train_all_units(
         root: The repository.
         models: Only these models; all where empty.
         pairs: Only these pairs; all where empty.
+        profile: Take params.PROFILE.yaml instead of params.yaml.
         command: Makes a process's command of the words of a `hyperskin` call.
         place: Where the threads are that wait for processes here.
         workers: Opens the way to the workers of a deployment, where they train.
@@ -83,15 +94,15 @@ def train_all_units(
         UnknownNameError: A model or a pair is not in params.yaml.
         ServiceError: A step failed; every other unit was trained all the same.
     """
-    params = Params.read(root / FILE_NAME)
+    params_file, params = _read_params(root, profile)
     units = choose_units(params, models, pairs)
     children = Children(root, child_environment(root))
     with children.stopped_on_error():
-        children.run(command("prepare"), on_line=say)
+        children.run(command("prepare", *params_words(params_file)), on_line=say)
     if params.execution.training == "workers":
-        job_count, failures = _on_workers(root, params, units, workers)
+        job_count, failures = _on_workers(root, params_file, params, units, workers)
     else:
-        job_count, failures = _here(params, units, children, command, place)
+        job_count, failures = _here(params_file, params, units, children, command, place)
     told = {str(job): reason for job, reason in failures.items()}
     comparison: list[str] = []
     if not job_count or len(told) < job_count:
@@ -105,20 +116,42 @@ def train_all_units(
     return comparison
 
 
+def _read_params(root: Path, profile: str | None) -> tuple[str, Params]:
+    """Return the name of the parameter file and what it holds; a profile of another params.yaml is warned of."""
+    params = Params.read(root / FILE_NAME)
+    if not profile:
+        return FILE_NAME, params
+    name = profile_file(profile)
+    if not (root / name).is_file():
+        raise MissingFileError(
+            f"The profile {profile!r} must be in {name}; there is none: run `prefect deployment run sweep` first, or "
+            f"copy {FILE_NAME} there and change it."
+        )
+    other = Params.read(root / name)
+    if not other.differs_in_pairs_alone(params):
+        log().warning(
+            "%s differs from %s in more than recipes by pair; if it was not meant to, run sweep again, which skips "
+            "what is searched", name, FILE_NAME,
+        )  # fmt: skip
+    return name, other
+
+
 def _here(
-    params: Params, units: Sequence[Names], children: Children, command: Command, place: Place
+    params_file: str, params: Params, units: Sequence[Names], children: Children, command: Command, place: Place
 ) -> tuple[int, Failures]:
     """Train in processes of this machine; what is finished they find out themselves."""
-    jobs = group_units(units)
+    jobs = group_units(units, params_file)
     slots = find_slots(params.train.slots)
     log().info("%d trainings, %d at a time", len(units), len(slots))
     return len(jobs), run_here(jobs, verb="train", children=children, slots=slots, command=command, place=place)
 
 
-def _on_workers(root: Path, params: Params, units: Sequence[Names], workers: Workers) -> tuple[int, Failures]:
+def _on_workers(
+    root: Path, params_file: str, params: Params, units: Sequence[Names], workers: Workers
+) -> tuple[int, Failures]:
     """Train on workers what is not finished."""
     ledger = Ledger.of(root)
-    jobs = open_jobs(root, params, units, ledger)
+    jobs = open_jobs(root, params, units, ledger, params_file)
     log().info("%d trainings; what is not finished goes to workers in %d runs", len(units), len(jobs))
     with workers(DEPLOYMENT) as api:
         return len(jobs), follow(jobs, api=api, signs=LedgerSigns(ledger, jobs), stale_s=params.execution.stale_s)

@@ -8,18 +8,26 @@ from flows.alive import marked_alive
 from flows.jobs import hyperskin_command, run_alone
 from flows.units import TrainJob
 from hyperskin.environment import repository_root
+from hyperskin.params import FILE_NAME
 
 
 @flow(name="train-unit", persist_result=False)
-def train_unit(models: list[str], pair: str, keys: list[str], attempt: int = 1) -> None:  # noqa: ARG001 - for people
+def train_unit(
+    models: list[str],
+    pair: str,
+    keys: list[str],
+    params_file: str = FILE_NAME,
+    attempt: int = 1,  # noqa: ARG001 - for people
+) -> None:
     """Train some models on one pair in a process of their own; `train-all` starts this where workers train.
 
     Args:
         models: One after the other.
         pair: On this pair.
         keys: The keys of their units where they were asked for; other data, code or parameters here are refused.
+        params_file: Parameters.
         attempt: How often this was tried, with this.
     """
     root = repository_root()
     with marked_alive(root, str(runtime.flow_run.id)):
-        run_alone(root, TrainJob(tuple(models), pair, tuple(keys)), command=hyperskin_command)
+        run_alone(root, TrainJob(tuple(models), pair, tuple(keys), params_file), command=hyperskin_command)

@@ -27,11 +27,13 @@ class TrainJob:
         models: One after the other.
         pair: On this pair.
         keys: The keys of their units, for a process elsewhere that must mean the same; empty on this machine.
+        params_file: Parameters.
     """
 
     models: tuple[str, ...]
     pair: str
     keys: tuple[str, ...] = ()
+    params_file: str = FILE_NAME
 
     def __str__(self) -> str:
         return f"{', '.join(self.models)} on {self.pair}"
@@ -40,11 +42,12 @@ class TrainJob:
         """Return the arguments of `hyperskin`."""
         models = [word for model in self.models for word in ("--model", model)]
         expected = [word for key in self.keys for word in ("--expect", key)]
-        return ["train", *models, "--pair", self.pair, *expected]
+        return ["train", *models, "--pair", self.pair, *expected, *params_words(self.params_file)]
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the flow `train-unit`."""
-        return {"models": list(self.models), "pair": self.pair, "keys": list(self.keys)}
+        profile = {} if self.params_file == FILE_NAME else {"params_file": self.params_file}
+        return {"models": list(self.models), "pair": self.pair, "keys": list(self.keys), **profile}
 
 
 class LedgerSigns:
@@ -75,6 +78,11 @@ class LedgerSigns:
         return [attempt.key for attempt in self._ledger.settle(self._keys)]
 
 
+def params_words(params_file: str) -> list[str]:
+    """Return the arguments of `hyperskin` that name the parameters, where they are not params.yaml."""
+    return [] if params_file == FILE_NAME else ["--params-file", params_file]
+
+
 def silence_of(root: Path, keys_of: Callable[[Mapping[str, Any]], Sequence[str]]) -> Silent:
     """Return what tells, from the parameters of a run on a worker, for how long its job gave no sign of life."""
 
@@ -97,21 +105,26 @@ def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[s
     return [(model, pair) for model in chosen_models for pair in chosen_pairs]
 
 
-def group_units(units: Sequence[Names]) -> list[TrainJob]:
-    """Return what each process is to train, in the order of units."""
+def group_units(units: Sequence[Names], params_file: str = FILE_NAME) -> list[TrainJob]:
+    """Return what each process is to train by the parameters of a file, in the order of units."""
     together: dict[Names, list[str]] = {}
     for model, pair in units:
         together.setdefault(("regressions" if is_regression(model) else model, pair), []).append(model)
-    return [TrainJob(tuple(models), pair) for (_, pair), models in together.items()]
+    return [TrainJob(tuple(models), pair, params_file=params_file) for (_, pair), models in together.items()]
 
 
-def open_jobs(root: Path, params: Params, names: Sequence[Names], ledger: Ledger) -> list[TrainJob]:
+def open_jobs(
+    root: Path, params: Params, names: Sequence[Names], ledger: Ledger, params_file: str = FILE_NAME
+) -> list[TrainJob]:
     """Return the jobs that are left to do, each with the keys of its units, for processes that do not run here."""
     manifest = Manifest.read(root / "data" / "manifest.json")
     units = {name: Unit.of(*name, params, manifest) for name in names}
     finished = find_finished_units(root, list(units.values()), ledger)
     left = [name for name, unit in units.items() if unit.key not in finished]
-    return [replace(job, keys=tuple(units[model, job.pair].key for model in job.models)) for job in group_units(left)]
+    return [
+        replace(job, keys=tuple(units[model, job.pair].key for model in job.models))
+        for job in group_units(left, params_file)
+    ]
 
 
 def _choose(what: str, wanted: Sequence[str] | None, known: Sequence[str]) -> list[str]:

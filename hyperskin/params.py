@@ -273,6 +273,10 @@ class Params(_Section):
         except TypeError as error:
             raise ParamsError(f"{origin} must hold plain numbers, texts and lists; {error}.") from None
 
+    def differs_in_pairs_alone(self, other: Params) -> bool:
+        """Tell whether all is equal but the recipes of networks on single pairs, as in a profile that a sweep wrote."""
+        return _without_pairs(self) == _without_pairs(other)
+
 
 def section_values(section: BaseModel) -> dict[str, Any]:
     """Return a section as plain values, for a key or a record."""
@@ -299,6 +303,13 @@ def read_recorded(lock: Path) -> dict[str, str]:
             f"{lock} must be as DVC wrote it; it {state}: bring it back with `git checkout {lock.name}`, or delete it "
             "and run `dvc repro`."
         ) from None
+
+
+def _without_pairs(params: Params) -> dict[str, Any]:
+    values = section_values(params)
+    for network in values["train"]["models"].values():
+        del network["by_pair"]
+    return values
 
 
 def profile_file(profile: str) -> str:
