@@ -335,3 +335,40 @@ def test_recipes_that_diverge_are_told_and_nothing_is_recommended(prepared: Proj
     assert (trial.info.status, trial.data.tags["ended_by"]) == ("FAILED", "DivergedError")
     assert "must stay finite" in search_of(prepared).trials()[0].reason
     assert not checkpoints(prepared)
+
+
+TRAIN_TUNED = """
+from pathlib import Path
+from flows.train_all import train_all_units
+print("\\n".join(train_all_units(Path.cwd(), models=["hscnn_plus"], profile="tuned")))
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_is_one_command_and_its_best_recipe_is_trained_in_full(prepared: Project) -> None:
+    for name in ("hrnet: {width: 8}", "mst_plus_plus: {stages: 1}"):
+        prepared.edit(f"    {name}\n", "")
+    prepared.edit("trials: 8", "trials: 3")
+    prepared.edit("epochs: null\n", "epochs: 3\n")
+    prepared.edit("seconds: 75", "seconds: null  #")
+    said = prepared.run(sys.executable, "-m", "flows.sweep").stderr
+    assert "| hscnn_plus | rgb_vis |" in said
+    assert "Finished in state Completed" in said
+    (search,), trials = runs_of(prepared)
+    assert (search.info.status, len(trials)) == ("FINISHED", 3)
+
+    assert "| hscnn_plus | rgb_vis |" in prepared.run(sys.executable, "-m", "flows.sweep").stdout  # without a server
+
+    best = search_of(prepared).best()
+    assert best is not None
+    recipe = best.recipe
+    prepared.run(sys.executable, "-c", TRAIN_TUNED)
+    client = client_of(prepared)
+    experiment = client.get_experiment_by_name("hyperskin")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.status, float(run.data.params["learning_rate"])) == ("FINISHED", recipe["learning_rate"])
+    assert (int(run.data.params["batch_size"]), run.data.params["loss"]) == (recipe["batch_size"], recipe["loss"])
+    assert "study" not in run.data.params
+    assert "sam/full" in run.data.metrics
+    assert client.get_model_version_by_alias("hyperskin-rgb-vis", "champion").run_id == run.info.run_id
