@@ -18,7 +18,7 @@ from hyperskin.atomic import write_text
 from hyperskin.environment import child_environment, repository_root
 from hyperskin.errors import ParamsError, ServiceError
 from hyperskin.params import Params
-from hyperskin.processes import Children, deaf_to_signals, interrupted_by_signals, start, stop
+from hyperskin.processes import FLOW_PATIENCE_S, Children, deaf_to_signals, interrupted_by_signals, start, stop
 from hyperskin.sources.catalog import find_source
 
 REPORTS = Path("reports")
@@ -93,7 +93,8 @@ def _reproduce(root: Path) -> None:
 
 def _train(root: Path, params: Params) -> None:
     """Run the flow on what is not finished."""
-    from hyperskin.steps.unit import is_regression, open_units
+    from hyperskin.steps.finished import open_units
+    from hyperskin.steps.unit import is_regression
 
     left = open_units(root)
     if not left:
@@ -103,7 +104,7 @@ def _train(root: Path, params: Params) -> None:
     _log.info("every line it says: %s", LOG)
     networks = sum(not is_regression(model) for model, _ in left)
     expected_s = _expect(networks, params.train.slots, params.train.seconds)
-    children = Children(root, child_environment(root))
+    children = Children(root, child_environment(root), patience_s=FLOW_PATIENCE_S)
     (root / REPORTS).mkdir(exist_ok=True, mode=0o700)
     with (root / LOG).open("w") as log, _bar(len(left), expected_s) as bar, children.stopped_on_error():
         children.run([sys.executable, "-m", "flows.train_all"], on_line=lambda line: _follow(line, log, bar))
@@ -121,10 +122,11 @@ def _report(root: Path) -> str:
         return store
     _heading("Report: the table, and what the champions make of the test subjects")
     from hyperskin.steps.overview import overview
+    from hyperskin.steps.present import present_evaluations
     from hyperskin.tracking.compare import write_comparison
 
     mark.unlink(missing_ok=True)
-    write_comparison(store, root / REPORTS)
+    write_comparison(store, root / REPORTS, present=present_evaluations(root))
     if overview(root, store=store, path=root / OVERVIEW) is None:
         (root / OVERVIEW).unlink(missing_ok=True)
     write_text(mark, f"{digest}\n")

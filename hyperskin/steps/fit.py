@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,14 @@ class Fitted:
     metrics: dict[str, float]
 
 
-def fit_regression(unit: Unit, manifest: Manifest) -> Fitted:
+def fit_regression(unit: Unit, manifest: Manifest, should_stop: Callable[[], bool]) -> Fitted:
     """Fit a regression to every valid pixel of the training captures, read one capture at a time."""
     assert unit.regression_kind is not None
     sums = RegressionSums(
         unit.regression_kind, unit.pair.in_channels, unit.pair.out_channels, transfer=unit.recipe["transfer"]
     )
     files = manifest.pair_files("train", unit.pair)
-    for file in tqdm(files, desc=f"fit {unit.model}", unit="capture", disable=None):
+    for file in until_stopped(tqdm(files, desc=f"fit {unit.model}", unit="capture", disable=None), should_stop):
         frame = read_frame(file, unit.pair, camera=unit.recipe["camera"])
         sums.add(frame.input[frame.valid], frame.reference[frame.valid])
     regression = sums.solve(ridge=unit.recipe["ridge"])
@@ -61,9 +61,27 @@ def fit_regression(unit: Unit, manifest: Manifest) -> Fitted:
 
 
 def fit_network(
-    unit: Unit, manifest: Manifest, *, device: torch.device, checkpoint: Path, on_epoch: Callable[[Epoch], None]
+    unit: Unit,
+    manifest: Manifest,
+    *,
+    device: torch.device,
+    checkpoint: Path,
+    on_epoch: Callable[[Epoch], None],
+    should_stop: Callable[[], bool],
 ) -> Fitted:
-    """Train a network, choosing the epoch with the lowest spectral angle on the validation captures."""
+    """Train a network, choosing the epoch with the lowest spectral angle on the validation captures.
+
+    Args:
+        unit: What to train on what.
+        manifest: The data.
+        device: Where to train.
+        checkpoint: Written after every epoch and when asked to stop; continued from where it exists.
+        on_epoch: Called with every epoch once it is saved, those of earlier attempts included.
+        should_stop: Asked after every step and every validated capture.
+
+    Raises:
+        KeyboardInterrupt: `should_stop` said so.
+    """
     torch.manual_seed(unit.recipe["seed"])
     network = build(
         unit.model, in_channels=unit.pair.in_channels, out_channels=unit.pair.out_channels, **unit.config
@@ -78,19 +96,32 @@ def fit_network(
         recipe=make_recipe(unit),
         device=device,
         validate=lambda candidate: validate(
-            lambda given: reconstruct(candidate, given, device=device), validation, unit.pair, camera=camera
+            lambda given: reconstruct(candidate, given, device=device),
+            until_stopped(validation, should_stop),
+            unit.pair,
+            camera=camera,
         ),
         checkpoint=checkpoint,
         unit_key=unit.key,
+        made_with=unit.facts(),
         on_epoch=on_epoch,
+        should_stop=should_stop,
         progress=_bar,
     )
     return Fitted(
         reconstruct=lambda given: reconstruct(trained.network, given, device=device),
         parameter_count=parameter_count(trained.network),
         network=trained.network,
-        metrics={"train/best_epoch": float(trained.best_epoch)},
+        metrics={"train/best_epoch": float(trained.best_epoch), "train/best_val": trained.best_value},
     )
+
+
+def until_stopped(files: Iterable[PairFiles], should_stop: Callable[[], bool]) -> Iterator[PairFiles]:
+    """Give captures until asked to stop, and stop then as Ctrl-C does."""
+    for file in files:
+        if should_stop():
+            raise KeyboardInterrupt
+        yield file
 
 
 def make_recipe(unit: Unit) -> Recipe:
@@ -101,7 +132,7 @@ def make_recipe(unit: Unit) -> Recipe:
 
 
 def validate(
-    reconstruct_frame: Reconstruct, files: Sequence[PairFiles], pair: Pair, *, camera: str
+    reconstruct_frame: Reconstruct, files: Iterable[PairFiles], pair: Pair, *, camera: str
 ) -> dict[str, float]:
     """Return the mean spectral angle and similarity over the validation captures, masked and full."""
     found: dict[str, list[float]] = {}

@@ -16,8 +16,8 @@ from hyperskin.pairs import Pair, find_pair
 from hyperskin.params import Params
 from hyperskin.pictures import save_picture
 from hyperskin.steps.consent import publishable_subjects
+from hyperskin.steps.present import METRICS
 from hyperskin.steps.sheets import to_picture
-from hyperskin.steps.train_unit import METRICS
 from hyperskin.tracking.champion import Champion, load_champion
 from hyperskin.tracking.overview import Curve, OverviewRow, draw_overview
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from hyperskin.data.manifest import Manifest
 from hyperskin.pairs import find_pair
 from hyperskin.params import Params
-from hyperskin.tracking.store import prepare_store
+from hyperskin.steps.finished import reachable_store
+from hyperskin.steps.present import require_recorded
+from hyperskin.steps.settle import settle
 
 _log = logging.getLogger(__name__)
 
@@ -17,6 +19,7 @@ def prepare(*, params_file: Path = Path("params.yaml"), data: Path = Path("data"
     """Check every file against the manifest and create the MLflow database, once, before workers start.
 
     What no training of params.yaml could end with is refused here too: a split without a capture, a pair without cubes.
+    What a killed process left behind is put right. An MLflow that does not answer stops nothing.
 
     Args:
         params_file: Parameters.
@@ -26,6 +29,11 @@ def prepare(*, params_file: Path = Path("params.yaml"), data: Path = Path("data"
     manifest = Manifest.read(data / "manifest.json")
     manifest.require_pairs(find_pair(name) for name in params.train.pairs)
     manifest.check_files()
-    store = prepare_store(Path.cwd())
+    root = Path.cwd()
+    if data.resolve() == (root / "data").resolve():
+        require_recorded(root)
+    store = reachable_store(root)
+    for sentence in settle(root):
+        _log.warning("%s", sentence)
     _log.info("data: %d captures as the manifest says (%s)", len(manifest.captures), manifest.digest[:12])
     _log.info("tracking: %s", store)

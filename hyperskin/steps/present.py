@@ -14,7 +14,9 @@ from hyperskin.params import read_recorded
 
 _MANIFEST = Path("data") / "manifest.json"
 _LOCK = "dvc.lock"
-_METRICS = {"version": METRICS_VERSION}
+METRICS = {"version": METRICS_VERSION}
+"""What of the metrics makes an examination another one."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +60,7 @@ def present_evaluations(root: Path) -> frozenset[str] | None:
     manifest = _read(root)
     if manifest is None:
         return None
-    return frozenset(manifest.evaluation_fingerprint(pair, metrics=_METRICS) for pair in _examined(manifest))
+    return frozenset(manifest.evaluation_fingerprint(pair, metrics=METRICS) for pair in _examined(manifest))
 
 
 def _examined(manifest: Manifest) -> list[Pair]:

@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from hyperskin.data.manifest import Manifest
-from hyperskin.metrics.summary import METRICS_VERSION
+from hyperskin.ledger import Claim
 from hyperskin.params import Params
+from hyperskin.processes import StopRequest
 from hyperskin.steps.captures import make_key
+from hyperskin.steps.claim import Watch, checkpoint_path
 from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.evaluate import Evaluation, evaluate
-from hyperskin.steps.fit import Fitted, fit_network, fit_regression
+from hyperskin.steps.fit import Fitted, fit_network, fit_regression, until_stopped
+from hyperskin.steps.present import METRICS, require_recorded
 from hyperskin.steps.sheets import sheet_logger
 from hyperskin.steps.unit import Unit
 from hyperskin.tracking.figures import draw_bands, draw_spectra
-from hyperskin.tracking.registry import promote, register
 from hyperskin.tracking.runs import Provenance, RunLog
 from hyperskin.training.device import describe_device, find_device, set_threads
 from hyperskin.training.recipe import Epoch
 
 _log = logging.getLogger(__name__)
 
-METRICS = {"version": METRICS_VERSION}
 
-
-def train_unit(unit: Unit, manifest: Manifest, params: Params, *, store: str, params_file: Path) -> None:
+def train_unit(
+    unit: Unit,
+    manifest: Manifest,
+    params: Params,
+    *,
+    store: str,
+    params_file: Path,
+    claim: Claim,
+    stopping: StopRequest,
+) -> None:
     """Do all of a unit in one MLflow run, which is finished when everything is: a broken one is taken up again.
+
+    Everything stands in the run's journal before MLflow is told, so that neither waits for the other.
 
     Args:
         unit: What to train on what.
@@ -40,7 +50,14 @@ def train_unit(unit: Unit, manifest: Manifest, params: Params, *, store: str, pa
         params: Their `privacy` and `execution` are read; the unit holds the rest.
         store: Address of the MLflow store.
         params_file: Sent to the run as it is.
+        claim: Our right to train it, which another process may take when this one was asleep for long.
+        stopping: Whether this process was asked to end.
+
+    Raises:
+        FencedError: Another process has the unit now.
+        KeyboardInterrupt: This process was asked to end; the checkpoint is saved.
     """
+    should_stop = Watch(stopping, claim)
     device = find_device()
     if device.type == "cpu":
         set_threads(params.execution.threads)
@@ -56,14 +73,16 @@ def train_unit(unit: Unit, manifest: Manifest, params: Params, *, store: str, pa
     ) as run:
         run.log_file(params_file)
         started = time.monotonic()
-        fitted = _fit(unit, manifest, device, run)
+        fitted = _fit(unit, manifest, device, run, should_stop)
         fitted_s = time.monotonic() - started
         evaluation = evaluate(
             fitted.reconstruct,
             manifest.pair_files("test", unit.pair),
             unit.pair,
             camera=unit.recipe["camera"],
-            progress=lambda files: tqdm(files, desc="evaluate", unit="capture", disable=None, leave=False),
+            progress=lambda files: until_stopped(
+                tqdm(files, desc="evaluate", unit="capture", disable=None, leave=False), should_stop
+            ),
             on_frame=sheet_logger(run, unit.pair, _publishable(manifest, params)),
         )
         _log_evaluation(run, unit, evaluation)
@@ -71,7 +90,16 @@ def train_unit(unit: Unit, manifest: Manifest, params: Params, *, store: str, pa
         run.log_summary({**evaluation.summary.metrics, **fitted.metrics, **cost})
         _tell_scores(unit, evaluation, fitted_s)
         if fitted.network is not None:
-            _register(unit, manifest, fitted.network, fitted.parameter_count, store, run.run_id)
+            require_recorded(Path.cwd(), digest=manifest.digest)
+            run.log_model(
+                fitted.network,
+                pair=unit.pair,
+                model=unit.model,
+                config=unit.config,
+                parameter_count=fitted.parameter_count,
+                size_multiple=int(fitted.network.size_multiple),  # type: ignore[arg-type]  # torch types it as a tensor
+            )
+        claim.require_current()
 
 
 def _publishable(manifest: Manifest, params: Params) -> Collection[str]:
@@ -79,16 +107,22 @@ def _publishable(manifest: Manifest, params: Params) -> Collection[str]:
     return publishable_subjects(manifest.source, subjects, params.privacy.publishable_subjects)
 
 
-def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog) -> Fitted:
+def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog, should_stop: Callable[[], bool]) -> Fitted:
     if unit.regression_kind is not None:
-        return fit_regression(unit, manifest)
+        return fit_regression(unit, manifest, should_stop)
 
     def tell_epoch(epoch: Epoch) -> None:
         ours_first = dict(sorted(epoch.metrics.items(), key=lambda item: not item[0].startswith("val_")))
         run.log_epoch({**ours_first, "train/crops_per_s": epoch.crops_per_second}, epoch.number)
 
-    checkpoint = unit.folder / "last.pt"
-    return fit_network(unit, manifest, device=device, checkpoint=checkpoint, on_epoch=tell_epoch)
+    return fit_network(
+        unit,
+        manifest,
+        device=device,
+        checkpoint=checkpoint_path(unit.folder),
+        on_epoch=tell_epoch,
+        should_stop=should_stop,
+    )
 
 
 def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
@@ -110,22 +144,6 @@ def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
         run.log_figure(draw_spectra(spectra, wavelength_nm, title=run.name), f"spectra_{spectra.subject}")
     if evaluation.degenerate and unit.regression_kind != "mean":
         _log.warning("%s on %s: a frame got one constant spectrum: nothing was learned", unit.model, unit.pair.name)
-
-
-def _register(
-    unit: Unit, manifest: Manifest, network: nn.Module, parameter_count: int, store: str, run_id: str
-) -> None:
-    version = register(
-        store,
-        network,
-        run_id=run_id,
-        pair=unit.pair,
-        manifest=manifest.digest,
-        parameter_count=parameter_count,
-        size_multiple=int(network.size_multiple),  # type: ignore[arg-type]  # torch types attributes as tensors
-    )
-    promotion = promote(store, unit.pair.registered_name, version)
-    _log.info("%s version %s registered; %s", unit.pair.registered_name, version, promotion.reason)
 
 
 def _tell_scores(unit: Unit, evaluation: Evaluation, fitted_s: float) -> None:

@@ -12,7 +12,6 @@ from hyperskin.errors import UnknownNameError
 from hyperskin.pairs import Pair, find_pair
 from hyperskin.params import FILE_NAME, Params, section_values
 from hyperskin.steps.captures import code_version, make_key
-from hyperskin.tracking.store import find_finished, store_address
 
 CHECKPOINTS = Path("mlruns/checkpoints")
 
@@ -34,6 +33,7 @@ class Unit:
         recipe: All parameters that decide the result, as plain values.
         key: Hash of model, pair, parameters, manifest and code.
         code: Hash of the code alone.
+        manifest: Digest of the data.
     """
 
     model: str
@@ -42,6 +42,7 @@ class Unit:
     recipe: dict[str, Any]
     key: str
     code: str
+    manifest: str
 
     @property
     def regression_kind(self) -> str | None:
@@ -58,6 +59,14 @@ class Unit:
         """Where its checkpoint lies while it is trained."""
         return CHECKPOINTS / self.key
 
+    def facts(self) -> dict[str, str]:
+        """Return all that makes up the key, as plain text by name, to tell what differs between two units."""
+        made_with = {"model": self.model, "pair": self.pair.name, "data": self.manifest, "code": self.code}
+        numbers = {**self.config, **self.recipe}
+        return made_with | {
+            name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in numbers.items()
+        }
+
     @classmethod
     def of(cls, model: str, pair_name: str, params: Params, manifest: Manifest, **changes: Any) -> Unit:
         """Return the unit that params describe for this model and pair, with `changes` to its recipe.
@@ -70,32 +79,19 @@ class Unit:
         recipe |= changes
         code = training_code_version()
         key = make_key(model, pair.name, config, recipe, manifest.digest, code)
-        return cls(model, pair, config, recipe, key, code)
+        return cls(model, pair, config, recipe, key, code, manifest.digest)
 
 
-def open_units(root: Path) -> list[tuple[str, str]]:
-    """Return model and pair of every unit of params.yaml that no finished run answers for: what is left to train.
-
-    It loads neither torch nor MLflow, so that a second call of whoever trains everything is over at once. Without a
-    manifest nothing is finished.
-    """
+def params_units(root: Path, manifest: Manifest) -> list[Unit]:
+    """Return every unit of params.yaml on these data, in its order."""
     params = Params.read(root / FILE_NAME)
     names = [(model, pair) for model in model_names(params) for pair in params.train.pairs]
-    path = root / "data" / "manifest.json"
-    if not path.exists():
-        return names
-    manifest = Manifest.read(path)
-    units = {name: Unit.of(*name, params, manifest) for name in names}
-    finished = find_finished(store_address(root), [unit.key for unit in units.values()])
-    return [name for name, unit in units.items() if unit.key not in finished]
+    return [Unit.of(*name, params, manifest) for name in names]
 
 
 def work_digest(root: Path) -> str:
     """Return one hash over all units of params.yaml and the data: what a table or a sheet of theirs was made from."""
-    params = Params.read(root / FILE_NAME)
-    manifest = Manifest.read(root / "data" / "manifest.json")
-    names = [(model, pair) for model in model_names(params) for pair in params.train.pairs]
-    return make_key([Unit.of(*name, params, manifest).key for name in names])
+    return make_key([unit.key for unit in params_units(root, Manifest.read(root / "data" / "manifest.json"))])
 
 
 def training_code_version() -> str:

@@ -20,7 +20,7 @@ def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(shipped_params())
     made: list[Path] = []
-    monkeypatch.setattr("hyperskin.steps.prepare.prepare_store", made.append)
+    monkeypatch.setattr("hyperskin.steps.prepare.reachable_store", made.append)
     return made
 
 

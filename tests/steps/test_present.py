@@ -9,7 +9,7 @@ from hyperskin.data.capture import CaptureId
 from hyperskin.data.manifest import CaptureEntry, FileEntry, Manifest, write_manifest
 from hyperskin.errors import DataError, MissingFileError, VersionError
 from hyperskin.pairs import find_pair
-from hyperskin.steps.present import present_digest, present_evaluations, require_recorded
+from hyperskin.steps.present import METRICS, present_digest, present_evaluations, require_recorded
 
 LOCK = """schema: '2.0'
 stages:
@@ -103,8 +103,6 @@ def test_without_a_manifest_there_is_nothing_to_trust(tmp_path):
 
 
 def test_present_fingerprints_are_those_that_runs_carry(tmp_path):
-    from hyperskin.steps.train_unit import METRICS
-
     digest = _write(tmp_path)
     manifest = Manifest.read(tmp_path / "data" / "manifest.json")
     assert present_digest(tmp_path) == digest

@@ -132,8 +132,7 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for number, split in enumerate(("train", "valid", "test"), start=1)
     ]
     write_manifest(Path("data/manifest.json"), source="cave", settings={}, captures=entries)
-    monkeypatch.setattr("hyperskin.steps.train.prepare_store", lambda root: f"sqlite:///{root}/none.db")
-    monkeypatch.setattr("hyperskin.steps.train.find_finished", lambda store, keys: {})
+    monkeypatch.setattr("hyperskin.steps.train.reachable_store", lambda root: f"sqlite:///{root}/none.db")
     models: list[str] = []
 
     def train_unit(unit: Unit, *_: object, **__: object) -> None:

@@ -14,7 +14,8 @@ from hyperskin.commands.init import shipped_params
 from hyperskin.data.manifest import Manifest, write_manifest
 from hyperskin.errors import UnknownNameError
 from hyperskin.params import FILE_NAME, Params
-from hyperskin.steps.unit import Unit, model_names, open_units
+from hyperskin.steps.finished import open_units
+from hyperskin.steps.unit import Unit, model_names
 
 
 def _params(**train: Any) -> Params:
@@ -124,7 +125,7 @@ def test_without_a_manifest_everything_is_open(repository: Path) -> None:
 
 def test_whoever_asks_what_is_open_loads_neither_torch_nor_mlflow(repository: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from hyperskin.steps.unit import open_units; open_units(Path('.'));"
+        "import sys; from pathlib import Path; from hyperskin.steps.finished import open_units; open_units(Path('.'));"
         "import hyperskin.steps.train, hyperskin.steps.prepare;"
         "print(sorted({'mlflow', 'torch', 'matplotlib', 'prefect'} & set(sys.modules)))"
     )

@@ -1,0 +1,56 @@
+"""Which units are finished: MLflow has their run, or the ledger their end and the journal what MLflow has yet to get."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from hyperskin.data.manifest import Manifest
+from hyperskin.errors import ServiceError
+from hyperskin.ledger import Ledger
+from hyperskin.params import FILE_NAME, Params
+from hyperskin.steps.unit import Unit, model_names, params_units
+from hyperskin.tracking.journal import Journal
+from hyperskin.tracking.store import find_finished, prepare_store, store_address
+
+_log = logging.getLogger(__name__)
+
+
+def open_units(root: Path) -> list[tuple[str, str]]:
+    """Return model and pair of every unit of params.yaml that is not finished: what is left to train.
+
+    Without a manifest nothing is finished.
+    """
+    path = root / "data" / "manifest.json"
+    if not path.exists():
+        params = Params.read(root / FILE_NAME)
+        return [(model, pair) for model in model_names(params) for pair in params.train.pairs]
+    units = params_units(root, Manifest.read(path))
+    finished = find_finished_units(root, units)
+    return [(unit.model, unit.pair.name) for unit in units if unit.key not in finished]
+
+
+def find_finished_units(root: Path, units: Sequence[Unit], ledger: Ledger | None = None) -> set[str]:
+    """Return the keys of the units that need no training; torch and MLflow are not loaded for a store of our own.
+
+    A run that a person deleted in MLflow is trained again. While MLflow does not answer, the ledger has the word.
+    """
+    keys = [unit.key for unit in units]
+    try:
+        in_mlflow = set(find_finished(store_address(root), keys))
+        answered = True
+    except ServiceError as error:
+        _log.warning("%s The ledger tells what is finished.", error)
+        in_mlflow, answered = set(), False
+    ended = (ledger or Ledger.of(root)).finished(set(keys) - in_mlflow)
+    return in_mlflow | {key for key in ended if not (answered and Journal(root, key).is_whole())}
+
+
+def reachable_store(root: Path) -> str:
+    """Return the address of the MLflow store, made ready; a store that does not answer is told and left for later."""
+    try:
+        return prepare_store(root)
+    except ServiceError as error:
+        _log.warning("%s Runs are kept in mlruns/journal until `hyperskin sync`.", error)
+        return store_address(root)
