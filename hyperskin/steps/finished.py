@@ -1,4 +1,4 @@
-"""Which units are finished: MLflow has their run, or the ledger their end and the journal what MLflow has yet to get."""
+"""Which units are finished: MLflow has their run, or the ledger their end and the journal what is not yet there."""
 
 from __future__ import annotations
 
