@@ -10,7 +10,6 @@ from hyperskin.steps.captures import make_key
 from hyperskin.steps.search import Plan
 from hyperskin.tracking.runs import Provenance, RunLog
 from hyperskin.tracking.store import SWEEPS
-from hyperskin.tuning.figures import draw_history, draw_importances, draw_values
 from hyperskin.tuning.study import LEAST_FOR_IMPORTANCE, Search
 from hyperskin.tuning.trial import Told
 
@@ -45,6 +44,8 @@ def search_run(root: Path, plan: Plan, store: str) -> RunLog:
 
 def report(run: RunLog, plan: Plan, search: Search) -> None:
     """Tell the run what came of the search, and the log the best recipe."""
+    from hyperskin.tuning.figures import draw_history, draw_importances, draw_values  # they load matplotlib
+
     trials, counts = search.trials(), search.counts()
     best, default, importances = search.best(), search.default(), search.importances()
     numbers = {f"trials/{state}": float(getattr(counts, state)) for state in ("complete", "pruned", "failed")}

@@ -51,7 +51,7 @@ def draw_values(trials: Sequence[Told], *, title: str) -> Figure:
             places = {trial.number: float(trial.recipe[name]) for trial in known}
         else:
             axes.set_xticks(range(len(choices)), [str(choice) for choice in choices])
-            axes.set_xlim(-0.5, len(choices) - 0.5)
+            axes.set_xlim(-0.5, max(len(choices), 1) - 0.5)
             places = {trial.number: choices.index(trial.recipe[name]) + _aside(trial) for trial in known}
         _scatter(axes, known, places, top)
         axes.set_xlabel(_NAMES[name])
