@@ -80,11 +80,15 @@ class Searches:
 
     def left(self) -> list[Names]:
         """Return those that are not at their end."""
-        return [name for name in self._plans if not self[name].is_concluded(self._total)]
+        return [name for name in self._plans if not self.is_at_its_end(name)]
 
     def is_whole(self, name: Names) -> bool:
         """Tell whether a search has all its trials."""
         return self[name].is_whole(self._total)
+
+    def is_at_its_end(self, name: Names) -> bool:
+        """Tell whether a search has all its trials, and what came of them was told."""
+        return self[name].is_concluded(self._total)
 
     def jobs(self, workers: int, *, elsewhere: bool) -> list[TuneJob]:
         """Return one job per worker of the searches that are left, those of one search behind each other."""
@@ -101,7 +105,7 @@ class Searches:
 
 
 class SearchSigns:
-    """What is true of jobs: a search is done when it has its trials; who is at work on it the ledger hears."""
+    """What is true of jobs: a search is done when what came of it was told; who is at work on it the ledger hears."""
 
     def __init__(self, ledger: Ledger, searches: Searches, jobs: Sequence[Job]) -> None:
         self._ledger = ledger
@@ -109,8 +113,8 @@ class SearchSigns:
         self._names: Mapping[Job, Names] = {job: (job.model, job.pair) for job in jobs if isinstance(job, TuneJob)}
 
     def is_finished(self, job: Job) -> bool:
-        """Tell whether the job's search has all its trials."""
-        return self._searches.is_whole(self._names[job])
+        """Tell whether the job's search is at its end."""
+        return self._searches.is_at_its_end(self._names[job])
 
     def silent_s(self, job: Job) -> float | None:
         """Return the seconds since the last sign of life of this worker."""

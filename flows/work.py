@@ -170,10 +170,12 @@ def _require_pool(name: str) -> None:
 def _end(children: Children, mark: str) -> None:
     """End the workers and all that they started, which they would leave behind: runs live in sessions of their own."""
     workers = {process.pid for process in psutil.Process().children()}
-    for process in _marked(mark):
+    marked = {process.pid: process for process in _marked(mark)}
+    for number, process in marked.items():
         with contextlib.suppress(psutil.Error):
-            if process.pid not in workers and (process.ppid() in workers or process.ppid() == 1):
-                process.terminate()  # a run; it ends what it started itself
+            is_run = process.ppid() in workers or process.ppid() not in marked  # or its worker is gone already
+            if number not in workers and is_run:
+                process.terminate()  # it ends what it started itself
     children.stop()
     for request in (psutil.Process.terminate, psutil.Process.kill):
         if not _are_gone(mark, _PATIENCE_S[0]):

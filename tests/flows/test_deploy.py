@@ -3,9 +3,7 @@
 import base64
 import contextlib
 import http.client
-import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,29 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.served import free_port, processes_in, read_access, running_up
+
 pytestmark = pytest.mark.slow
-
-# `hyperskin up`, without the program that the stand-in has taken the place of.
-UP = """
-import logging, os, sys
-
-os.umask(0o077)
-logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-from hyperskin.commands.up import up
-
-up(port=int(sys.argv[1]))
-"""
 
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 def test_the_deployment_runs_by_its_bare_name_on_a_closed_server(whole_project, bare_environment, port):
-    with running_up(whole_project, bare_environment, port) as process:
+    with running_up(whole_project, bare_environment, port) as up:
         command = ["prefect", "deployment", "run", "train-all", "--watch", "--watch-timeout", "240"]
         run = subprocess.run(
             command, cwd=whole_project.root, env=bare_environment, capture_output=True, text=True, check=False
@@ -50,9 +37,8 @@ def test_the_deployment_runs_by_its_bare_name_on_a_closed_server(whole_project, 
         assert only_loopback_listens_on(port)
         assert private(whole_project.root / ".prefect")
 
-        process.send_signal(signal.SIGTERM)
-        said = process.stdout.read()
-        assert process.wait(60) == 0
+        code, said = up.end()
+        assert code == 0
         assert "Traceback" not in said
         assert said.endswith("Stopping.\nThe Prefect server and its runner are stopped.\n")
     assert not only_loopback_listens_on(port)
@@ -76,7 +62,7 @@ def test_stopping_in_the_middle_leaves_no_training_behind(whole_project, bare_en
     (whole_project.root / "hyperskin" / "cli.py").write_text(
         "import sys\nif sys.argv[1] != 'train':\n    sys.exit()\n" + (whole_project.notes / "child.py").read_text()
     )
-    with running_up(whole_project, environment, port) as process:
+    with running_up(whole_project, environment, port) as up:
         command = ["prefect", "deployment", "run", "train-all", "--param", 'models=["hrnet"]']
         subprocess.run(command, cwd=whole_project.root, env=environment, capture_output=True, check=True)
         begin = time.monotonic()
@@ -85,38 +71,9 @@ def test_stopping_in_the_middle_leaves_no_training_behind(whole_project, bare_en
             time.sleep(0.2)
         assert processes_in(whole_project.root)
 
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert up.end(signal.SIGINT)[0] == 0
     assert processes_in(whole_project.root) == []
     assert whole_project.trained() == []
-
-
-@contextlib.contextmanager
-def running_up(project, environment, port):
-    process = subprocess.Popen(
-        [sys.executable, "-c", UP, str(port)],
-        cwd=project.root,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        said = ""
-        while "Prefect is up" not in said:
-            line = process.stdout.readline()
-            assert line, said
-            said += line
-        yield process
-    finally:
-        process.terminate()
-        process.stdout.read()
-        process.wait(60)
-        process.stdout.close()
-
-
-def read_access(root):
-    return dict(line.split("=", 1) for line in (root / ".env").read_text().splitlines())
 
 
 def require_closed(port, secret):
@@ -160,13 +117,3 @@ def only_loopback_listens_on(port):
 
 def private(folder):
     return all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.rglob("*")))
-
-
-def processes_in(folder):
-    """Return the command lines of our processes whose working folder this is."""
-    found = []
-    for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if re.fullmatch(r"\d+", process.name) and (process / "cwd").resolve() == folder.resolve():
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-    return found
