@@ -113,7 +113,8 @@ class _Work:
         with stop_on_signals(on_deadline=self._note_killed) as stopping:
             if self._keeps_run(stopping):
                 return True
-            self._try_recipes(stopping)
+            if not self._search.is_whole(self._total):
+                self._try_recipes(stopping)
             return self._keeps_run(stopping)  # whoever kept it may be dead
 
     def _keeps_run(self, stopping: StopRequest) -> bool:
