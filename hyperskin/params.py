@@ -323,6 +323,12 @@ def profile_file(profile: str) -> str:
     return f"params.{profile}.yaml"
 
 
+def profile_name(params_file: Path) -> str:
+    """Return the profile that a parameter file holds; empty for params.yaml and for files of other names."""
+    found = re.fullmatch(r"params\.([a-z0-9_-]+)\.yaml", params_file.name)
+    return found[1] if found else ""
+
+
 def with_own_recipes(text: str, recipes: Mapping[str, Mapping[str, Mapping[str, Any]]], *, origin: str) -> str:
     """Return the text of a parameter file with other recipes for some networks on some pairs.
 

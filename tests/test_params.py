@@ -7,7 +7,7 @@ import pytest
 
 from hyperskin.commands.init import shipped_params
 from hyperskin.errors import MissingFileError, ParamsError
-from hyperskin.params import Params, profile_file, with_own_recipes
+from hyperskin.params import Params, profile_file, profile_name, with_own_recipes
 
 
 def _write(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
@@ -162,5 +162,15 @@ def test_a_recipe_that_params_may_not_hold_is_not_written() -> None:
 
 def test_a_profile_is_a_file_beside_params() -> None:
     assert profile_file("tuned") == "params.tuned.yaml"
+    assert profile_name(Path("some/params.tuned.yaml")) == "tuned"
+    assert profile_name(Path("params.yaml")) == profile_name(Path("other.yaml")) == ""
     with pytest.raises(ParamsError, match=r"plain word, .*; got '\.\./tuned'"):
         profile_file("../tuned")
+
+
+def test_a_profile_differs_from_its_params_in_recipes_by_pair_alone() -> None:
+    params = Params.parse_text(shipped_params(), "x")
+    tuned = Params.parse_text(with_own_recipes(shipped_params(), OWN, origin="x"), "x")
+    assert tuned.differs_in_pairs_alone(params)
+    for old, new in (("seconds: 75", "seconds: 76"), ("hrnet: {width: 8}", "hrnet: {width: 8, loss: mrae}")):
+        assert not tuned.differs_in_pairs_alone(Params.parse_text(shipped_params().replace(old, new), "x"))

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from hyperskin.data.manifest import Manifest
 from hyperskin.ledger import Claim
-from hyperskin.params import Params
+from hyperskin.params import Params, profile_name
 from hyperskin.processes import StopRequest
 from hyperskin.steps.captures import make_key
 from hyperskin.steps.claim import Watch, checkpoint_path
@@ -70,6 +70,7 @@ def train_unit(
         data_name=manifest.source,
         size=unit.size,
         device=describe_device(device)["device"],
+        tags={"profile": profile} if (profile := profile_name(params_file)) else {},
     ) as run:
         run.log_file(params_file)
         started = time.monotonic()

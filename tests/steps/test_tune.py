@@ -370,5 +370,6 @@ def test_a_sweep_is_one_command_and_its_best_recipe_is_trained_in_full(prepared:
     assert (run.info.status, float(run.data.params["learning_rate"])) == ("FINISHED", recipe["learning_rate"])
     assert (int(run.data.params["batch_size"]), run.data.params["loss"]) == (recipe["batch_size"], recipe["loss"])
     assert "study" not in run.data.params
+    assert run.data.tags["profile"] == "tuned"
     assert "sam/full" in run.data.metrics
     assert client.get_model_version_by_alias("hyperskin-rgb-vis", "champion").run_id == run.info.run_id
