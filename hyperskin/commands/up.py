@@ -15,6 +15,7 @@ from hyperskin.commands.prefect_server import (
     ACCESS_FILE,
     CLIENT_SECRET,
     HOST,
+    Running,
     ask,
     is_served,
     require_free,
@@ -69,8 +70,7 @@ def up(*, port: int = PREFECT_PORT, join: bool = False) -> None:
     with ThreadPoolExecutor(max_workers=2) as pool, contextlib.suppress(KeyboardInterrupt), interrupted_by_signals():
         try:
             _log.info("Starting the Prefect server on port %d; the first start takes longest.", port)
-            server = pool.submit(servers.run, server_command(port), on_line=_log.debug)
-            wait_for("The Prefect server", server, lambda: ask(port, "/api/health") is True)
+            server = _start_server(pool, servers, port)
             begin = dt.datetime.now(dt.UTC)
             who = "The keeper of the workers" if on_workers else "The runner of the deployments"
             command = [sys.executable, "-m", "flows.work" if on_workers else "flows.deploy"]
@@ -79,8 +79,11 @@ def up(*, port: int = PREFECT_PORT, join: bool = False) -> None:
             _say_what_next(port)
             if on_workers:
                 _say_how_to_join(port)
-            wait((server, runner), return_when=FIRST_COMPLETED)
-            require_running("The Prefect server", server)
+            while not runner.done():  # without its server a flow goes on, so that it may be gone for a while
+                wait((server, runner), return_when=FIRST_COMPLETED)
+                if not runner.done():
+                    _log.warning("The Prefect server ended (%s); it is started again.", server.exception() or "no word")
+                    server = _start_server(pool, servers, port)
             require_running(who, runner)
         finally:
             with deaf_to_signals():
@@ -89,6 +92,12 @@ def up(*, port: int = PREFECT_PORT, join: bool = False) -> None:
                 runners.stop()
                 servers.stop()
                 _log.info("The Prefect server and its %s are stopped.", "workers" if on_workers else "runner")
+
+
+def _start_server(pool: ThreadPoolExecutor, servers: Children, port: int) -> Running:
+    server = pool.submit(servers.run, server_command(port), on_line=_log.debug)
+    wait_for("The Prefect server", server, lambda: ask(port, "/api/health") is True)
+    return server
 
 
 def _join() -> None:

@@ -97,8 +97,11 @@ def read_run(project, port, run_id):
     known = {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     with contextlib.closing(connection):
-        connection.request("GET", f"/api/flow_runs/{run_id}", headers=known)
-        return json.loads(connection.getresponse().read())
+        try:
+            connection.request("GET", f"/api/flow_runs/{run_id}", headers=known)
+            return json.loads(connection.getresponse().read())
+        except OSError:
+            return {"state_type": "no answer"}
 
 
 def start_run(project, environment, deployment, **parameters):

@@ -51,7 +51,7 @@ def test_a_machine_that_vanishes_costs_no_unit_and_none_is_trained_twice(fleet, 
         run_id = start_run(fleet, environment, "train-all", **UNITS)
         wait_for(lambda: len(fleet.told("epoch")) > 8 and len(set(fleet.told("epoch"))) == 2)
         kill_tree(worker_named("gpu0", fleet.root))
-        wait_for(lambda: read_run(fleet, port, run_id)["state_type"] not in ("RUNNING", "PENDING", "SCHEDULED"))
+        wait_for(lambda: read_run(fleet, port, run_id)["state_type"] in ("COMPLETED", "FAILED", "CRASHED"))
         run = read_run(fleet, port, run_id)
         code, said = up.end()
 
@@ -64,6 +64,18 @@ def test_a_machine_that_vanishes_costs_no_unit_and_none_is_trained_twice(fleet, 
     assert code == 0
     assert PASSWORD not in said
     assert processes_in(fleet.root) == []
+
+
+def test_a_server_that_dies_is_started_again_and_no_training_notices(fleet, environment, port):
+    with running_up(fleet, environment, port, ready=JOINED) as up:
+        run_id = start_run(fleet, environment, "train-all", **UNITS)
+        wait_for(lambda: len(set(fleet.told("epoch"))) == 2)
+        kill_tree(running("server", fleet.root))
+        wait_for(lambda: read_run(fleet, port, run_id)["state_type"] == "COMPLETED")
+        up.wait_until("it is started again")
+
+    assert Counter(fleet.told("begin")) == Counter(fleet.told("end"))
+    assert Counter(Counter(fleet.told("end")).values()) == {1: 4}
 
 
 def test_cancelling_the_flow_ends_every_training_within_seconds(fleet, environment, port):
@@ -131,14 +143,19 @@ def trainings_in(folder):
 
 
 def worker_named(name, folder):
-    named = [
+    """Return one worker by the end of its name."""
+    return running(f"-{name}", folder)
+
+
+def running(end, folder):
+    """Return the process in a folder of which one word ends so."""
+    (found,) = (
         process
         for process in psutil.process_iter(["cmdline", "cwd"])
         if process.info["cwd"] == os.fspath(folder)
-        and any(word.endswith(f"-{name}") for word in process.info["cmdline"] or [])
-    ]
-    assert len(named) == 1
-    return named[0]
+        and any(word.endswith(end) for word in process.info["cmdline"] or [])
+    )
+    return found
 
 
 def kill_tree(process):
