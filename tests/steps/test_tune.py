@@ -243,9 +243,9 @@ def test_a_search_leaves_its_trials_in_mlflow_and_the_best_recipe_in_the_profile
     assert len(runs_of(prepared)[1]) == 3
 
 
-def begin(project: Project) -> subprocess.Popen[bytes]:
+def begin(project: Project, epochs: int = 30) -> subprocess.Popen[bytes]:
     """Start a search whose trials are long, and wait until the first has a checkpoint."""
-    project.edit("epochs: 2", "epochs: 30")
+    project.edit("epochs: 2", f"epochs: {epochs}")
     process = subprocess.Popen(
         [*TUNE, "1"], cwd=project.root, env=project_environment(project), stderr=subprocess.DEVNULL
     )
@@ -288,11 +288,12 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_and_tells_no_epoch_twice(pre
 
 @pytest.mark.slow
 def test_the_worker_that_is_left_tells_what_came_of_the_search(prepared: Project) -> None:
-    process = begin(prepared)
+    process = begin(prepared, epochs=200)
     other = subprocess.Popen(
         [*TUNE, "1", "--worker", "1"], cwd=prepared.root, env=project_environment(prepared), stderr=subprocess.PIPE
     )
     time.sleep(3)  # it waits for the only trial
+    assert process.poll() is None
     process.kill()
     process.wait()
     assert other.stderr is not None
