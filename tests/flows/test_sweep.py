@@ -152,6 +152,7 @@ def test_workers_that_die_again_and_again_are_told_and_cost_no_other_search(swee
     assert search_of(sweeps, "mst_plus_plus").is_concluded(4)
 
 
+@pytest.mark.slow
 def test_a_search_whose_last_worker_could_not_tell_is_told_in_the_end(sweeps):
     edit(sweeps, "  workers: 2", "  workers: 1")
     (sweeps.notes / "silent").touch()

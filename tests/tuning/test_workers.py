@@ -47,6 +47,7 @@ def test_workers_that_begin_together_on_no_database_make_one_search(workers):
     assert sorted(workers.noted("told")) == list(range(8))
 
 
+@pytest.mark.slow
 @ON_POSTGRESQL
 def test_a_worker_ends_in_one_sentence_when_the_database_is_lost_and_the_next_one_goes_on(workers, postgres_server):
     workers.start(3, seconds=1)
