@@ -16,7 +16,8 @@ from hyperskin.errors import UnknownNameError
 from hyperskin.processes import deaf_to_signals
 
 Phase = Literal["waiting", "starting", "running", "completed", "failed", "cancelling", "cancelled"]
-_OVER = ("completed", "failed", "cancelled")
+# Of runs that are found. One that was cancelled while it started may stay on its way out, for Prefect forgets it.
+_PAST = ("completed", "failed", "cancelling", "cancelled")
 _LEDGER, _SERVER = "The ledger", "The Prefect server"
 _DELETED = "its run was deleted"
 POLL_S = 2.0
@@ -143,7 +144,7 @@ class _Watch:
             if run is None:
                 return  # the server is away; ask for the same attempt next time
             one.attempt += 1
-            if run.phase not in _OVER:
+            if run.phase not in _PAST:
                 one.run, one.heard_s, one.is_lost = run, self._clock(), False
                 _tell(one)
 

@@ -169,7 +169,8 @@ def test_attempts_that_ended_before_are_past_and_do_not_count(world):
     world.runs |= {("a", number): Run(f"a-{number}", "failed") for number in (1, 2, 3)}
     world.runs["a", 4] = Run("a-4", "cancelled")
     world.runs["a", 5] = Run("a-5", "completed")  # its result was deleted since
-    world.work(A, begin_s=4, end_s=50, attempt=6)
+    world.runs["a", 6] = Run("a-6", "cancelling")  # and nobody is left to end it
+    world.work(A, begin_s=4, end_s=50, attempt=7)
     assert world.follow(A) == {}
 
 
