@@ -87,7 +87,6 @@ def follow(
         clock: Seconds that only grow.
     """
     followed = [_Followed(job) for job in jobs]
-    failures: Failures = {}
     watch = _Watch(api, signs, stale_s, failures_allowed, clock)
     try:
         while True:
@@ -95,7 +94,7 @@ def follow(
                 if one.run is None and not one.is_over:
                     watch.begin(one)
             if all(one.is_over for one in followed):
-                return failures | {one.job: one.failure for one in followed if one.failure}
+                return {one.job: one.failure for one in followed if one.failure}
             pause()
             watch.look([one for one in followed if one.run and not one.is_over])
     except BaseException:
