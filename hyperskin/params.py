@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import io
 import json
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -209,16 +208,8 @@ class ExecutionParams(_Section):
 
     workers: int = Field(ge=0)
     threads: int = Field(ge=1)
-    dask: str
     training: Literal["here", "workers"]
     stale_s: float = Field(ge=5)
-
-    @field_validator("dask")
-    @classmethod
-    def _is_an_address(cls, dask: str) -> str:
-        if dask and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", dask):
-            raise ValueError("it must be the address of a Dask scheduler, such as tcp://host:8786, or empty")
-        return dask
 
 
 class Params(_Section):
