@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
