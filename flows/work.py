@@ -178,10 +178,13 @@ def _end(children: Children, mark: str) -> None:
                 process.terminate()  # it ends what it started itself
     children.stop()
     for request in (psutil.Process.terminate, psutil.Process.kill):
-        if not _are_gone(mark, _PATIENCE_S[0]):
-            for process in _marked(mark):
-                with contextlib.suppress(psutil.Error):
-                    request(process)
+        if _are_gone(mark, _PATIENCE_S[0]):
+            return
+        for process in _marked(mark):
+            with contextlib.suppress(psutil.Error):
+                request(process)
+    if not _are_gone(mark, _PATIENCE_S[1]):  # a kill takes the system a moment
+        _log.warning("what the workers started is still there: %s", [process.pid for process in _marked(mark)])
 
 
 def _are_gone(mark: str, patience_s: float) -> bool:
