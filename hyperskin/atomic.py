@@ -96,13 +96,16 @@ def file_sha256(path: Path | str) -> str:
 
 def remove_stale(folder: Path) -> int:
     """Delete temporary files below `folder` whose writer is dead; return how many."""
-    count = 0
-    for path in folder.rglob(".*.tmp"):
-        match = _STALE.match(path.name)
-        if match and not _is_alive(int(match.group(1))):
-            path.unlink(missing_ok=True)
-            count += 1
-    return count
+    stale = find_stale(folder)
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
+
+
+def find_stale(folder: Path) -> list[Path]:
+    """Return the temporary files below `folder` whose writer is dead."""
+    found = ((path, _STALE.match(path.name)) for path in folder.rglob(".*.tmp"))
+    return [path for path, match in found if match and not _is_alive(int(match.group(1)))]
 
 
 def _is_alive(pid: int) -> bool:

@@ -25,6 +25,8 @@ State = Literal["running", "finished", "killed", "failed", "lost"]
 """Running and lost look alike from afar; lost is what somebody found silent, or without its process."""
 
 BEAT_S = 10.0
+_SQLITE = "sqlite:///"
+_WHAT = "The ledger of trainings"
 _LAST_WORD_S = 1.0  # patience with the database of a process that is being stopped
 _log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ class Ledger:
         Raises:
             ServiceError: The address names no database with a driver here, or nobody answers there.
         """
-        self._database = Database(uri, what="The ledger of trainings")
+        self._database = Database(uri, what=_WHAT)
         self._database.make(_attempts)
 
     @classmethod
@@ -96,6 +98,19 @@ class Ledger:
         """Return the ledger of the repository at `root`."""
         (root / "mlruns").mkdir(exist_ok=True, mode=0o700)
         return cls(database_uri(root, "ledger"))
+
+    @classmethod
+    def find(cls, root: Path) -> Ledger | None:
+        """Return the ledger of the repository at `root`; None, and nothing is made, where there is none yet.
+
+        Raises:
+            ServiceError: As where it is made.
+        """
+        uri = database_uri(root, "ledger")
+        if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
+            return None
+        has_table = Database(uri, what=_WHAT).ask(lambda connection: sa.inspect(connection).has_table(_attempts.name))
+        return cls(uri) if has_table else None
 
     def claim(self, key: str, *, about: Mapping[str, str], stale_s: float) -> Claim:
         """Begin the next attempt at a unit.
@@ -139,9 +154,12 @@ class Ledger:
 
     def settle(self, keys: Iterable[str] | None = None) -> list[Attempt]:
         """Note as lost what runs in no process of this host any more, of `keys` or of all, and return it."""
+        return [attempt for attempt in self.gone(keys) if self._database.ask(partial(self._lose, attempt))]
+
+    def gone(self, keys: Iterable[str] | None = None) -> list[Attempt]:
+        """Return what was running in a process of this host that is gone, of `keys` or of all; note nothing."""
         running = [attempt for attempt in self.newest(keys) if attempt.state == "running"]
-        gone = [attempt for attempt in running if is_running(attempt.process) is False]
-        return [attempt for attempt in gone if self._database.ask(partial(self._lose, attempt))]
+        return [attempt for attempt in running if is_running(attempt.process) is False]
 
     def beat(self, key: str, number: int) -> int:
         """Give a sign of life of a running attempt; return the number of the newest attempt at the unit."""

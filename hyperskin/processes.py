@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import signal
 import subprocess
 import threading
@@ -32,6 +33,7 @@ _POLL_S = 0.05
 _CLOCK_STEP_S = 5.0  # the system tells when a process began by a clock that people set
 _END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NO_SIGNAL = b"\0"
+_IDENTITY = re.compile(r"(.+):(\d+):(\d+)")
 _REFUSAL = "hyperskin: "  # how our own command begins the sentence it ends with
 
 
@@ -66,10 +68,14 @@ def identity() -> str:
 
 
 def is_running(identity: str) -> bool | None:
-    """Tell whether the process that called itself `identity` still runs; None where it is another host's."""
-    host, number, began_s = identity.rsplit(":", 2)
-    if host != platform.node():
+    """Tell whether the process that called itself `identity` still runs; None where it is another host's.
+
+    None, too, where it is no name of a process, as after an edit by hand.
+    """
+    found = _IDENTITY.fullmatch(identity)
+    if found is None or found[1] != platform.node():
         return None
+    number, began_s = found[2], found[3]
     try:
         process = psutil.Process(int(number))
         is_same = abs(process.create_time() - float(began_s)) < _CLOCK_STEP_S

@@ -48,6 +48,16 @@ def is_running(pid):
     return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
+def test_what_is_no_name_of_a_process_tells_of_none():
+    mine = processes.identity()
+    host, number, began_s = mine.rsplit(":", 2)
+    assert processes.is_running(mine) is True
+    for gone in (f"{host}:{2**22 + 1}:{began_s}", f"{host}:{number}:1"):
+        assert processes.is_running(gone) is False
+    for unknown in (f"elsewhere:{number}:{began_s}", "", "a person", f"{host}:one:two", f"{host}:-1:{began_s}"):
+        assert processes.is_running(unknown) is None
+
+
 def test_all_lines_come_back_without_empty_ones_and_errors_among_them(children):
     heard = []
     script = "import sys; print('one'); print(); sys.stdout.flush(); print('two', file=sys.stderr)"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from hyperskin.errors import ServiceError
+from hyperskin.errors import HyperSkinError, ServiceError
 
 PATIENCE_S = 5.0
 
@@ -49,7 +49,9 @@ def is_away(error: BaseException) -> bool:
     The opposite is an answer that says no, and would say it again: a malformed name, a parameter that changed.
     """
     code = _code(error)
-    return code in _AWAY if code is not None else isinstance(error, OSError)
+    if code is not None:
+        return code in _AWAY
+    return isinstance(error, OSError) and not isinstance(error, HyperSkinError)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -87,7 +89,7 @@ def ask(uri: str, question: Callable[[], _Answer], *, patience_s: float = PATIEN
 
     Args:
         uri: Address of the store.
-        question: Calls MLflow. Of a server it is given up after `patience_s`; it ends by itself later.
+        question: Calls MLflow. Where a server is asked it is given up after `patience_s`; it ends by itself later.
         patience_s: How long a server may take.
 
     Raises:
@@ -98,13 +100,34 @@ def ask(uri: str, question: Callable[[], _Answer], *, patience_s: float = PATIEN
     import mlflow  # noqa: F401 - which takes longer to load than a server may take to answer
 
     try:
-        return _within(patience_s, question) if uri.startswith("http") else question()
+        return within(patience_s, question) if urlsplit(uri).hostname else question()
     except queue.Empty:
         raise no_answer(uri, f"nothing came within {patience_s:g} s") from None
     except Exception as error:
         if is_away(error):
             raise no_answer(uri, first_line(error)) from error
         raise
+
+
+def within(seconds: float, question: Callable[[], _Answer]) -> _Answer:
+    """Return the answer to a question that may never come; the question is left to itself then.
+
+    Raises:
+        queue.Empty: It did not come within so many seconds.
+    """
+    box: queue.SimpleQueue[tuple[list[_Answer], Exception | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            box.put(([question()], None))
+        except Exception as error:  # it is raised where the answer is waited for
+            box.put(([], error))
+
+    threading.Thread(target=run, name="question", daemon=True).start()
+    answer, error = box.get(timeout=seconds)
+    if error is not None:
+        raise error
+    return answer[0]
 
 
 def no_answer(uri: str, reason: str) -> ServiceError:
@@ -137,20 +160,3 @@ def _accepts(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _within(seconds: float, question: Callable[[], _Answer]) -> _Answer:
-    """Return the answer, or raise its error or, after so many seconds, `queue.Empty`."""
-    box: queue.SimpleQueue[tuple[list[_Answer], Exception | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            box.put(([question()], None))
-        except Exception as error:  # it is raised where the answer is waited for
-            box.put(([], error))
-
-    threading.Thread(target=run, name="ask MLflow", daemon=True).start()
-    answer, error = box.get(timeout=seconds)
-    if error is not None:
-        raise error
-    return answer[0]
