@@ -36,11 +36,13 @@ def promote(name: str, version: str, *, because: str = "") -> None:
         version: Its number, as `hyperskin models list` shows it.
         because: Why, in a few words; kept in the history of champions.
     """
+    from hyperskin.tracking.answers import ask
     from hyperskin.tracking.promotion import promote_by_hand
     from hyperskin.tracking.store import prepare_store
 
-    registered = registered_name(name)
-    _log.info("%s", promote_by_hand(prepare_store(repository_root()), registered, version, because=because).reason)
+    registered, uri = registered_name(name), prepare_store(repository_root())
+    promotion = ask(uri, lambda: promote_by_hand(uri, registered, version, because=because), may_take_long=True)
+    _log.info("%s", promotion.reason)
 
 
 def rollback(name: str) -> None:
@@ -49,11 +51,12 @@ def rollback(name: str) -> None:
     Args:
         name: rgb_vis, msi_nir or msi_visnir; or the name in MLflow, such as hyperskin-rgb-vis.
     """
+    from hyperskin.tracking.answers import ask
     from hyperskin.tracking.promotion import roll_back
     from hyperskin.tracking.store import prepare_store
 
-    registered = registered_name(name)
-    _log.info("%s", roll_back(prepare_store(repository_root()), registered).reason)
+    registered, uri = registered_name(name), prepare_store(repository_root())
+    _log.info("%s", ask(uri, lambda: roll_back(uri, registered), may_take_long=True).reason)
 
 
 def registered_name(name: str) -> str:

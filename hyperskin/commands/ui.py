@@ -28,7 +28,11 @@ def ui(*, port: int = 5000) -> None:
 
     Args:
         port: Port on this machine.
+
+    Raises:
+        ServiceError: The server that MLFLOW_TRACKING_URI names does not answer, or ours does not start.
     """
+    from hyperskin.tracking.answers import ask
     from hyperskin.tracking.compare import scored_pairs
     from hyperskin.tracking.store import experiment_id, prepare_store
     from hyperskin.tracking.views import page_links
@@ -37,7 +41,7 @@ def ui(*, port: int = 5000) -> None:
     uri = prepare_store(root)
     is_served = uri.startswith("http")
     address = uri.rstrip("/") if is_served else f"http://{_HOST}:{port}"
-    links = page_links(address, experiment_id(uri), scored_pairs(uri))
+    links = page_links(address, ask(uri, lambda: experiment_id(uri)), scored_pairs(uri))
     if is_served:
         _show(links)
         return

@@ -84,13 +84,16 @@ def answers(uri: str) -> bool:
         return False
 
 
-def ask(uri: str, question: Callable[[], _Answer], *, patience_s: float = PATIENCE_S) -> _Answer:
+def ask(
+    uri: str, question: Callable[[], _Answer], *, patience_s: float = PATIENCE_S, may_take_long: bool = False
+) -> _Answer:
     """Return the answer to a question to MLflow.
 
     Args:
         uri: Address of the store.
         question: Calls MLflow. Where a server is asked it is given up after `patience_s`; it ends by itself later.
         patience_s: How long a server may take.
+        may_take_long: It may take longer for as long as somebody is at home: a file is fetched, many things are asked.
 
     Raises:
         ServiceError: MLflow does not answer.
@@ -100,7 +103,7 @@ def ask(uri: str, question: Callable[[], _Answer], *, patience_s: float = PATIEN
     import mlflow  # noqa: F401 - which takes longer to load than a server may take to answer
 
     try:
-        return within(patience_s, question) if urlsplit(uri).hostname else question()
+        return _wait(uri, question, patience_s, may_take_long) if urlsplit(uri).hostname else question()
     except queue.Empty:
         raise no_answer(uri, f"nothing came within {patience_s:g} s") from None
     except Exception as error:
@@ -109,11 +112,18 @@ def ask(uri: str, question: Callable[[], _Answer], *, patience_s: float = PATIEN
         raise
 
 
-def within(seconds: float, question: Callable[[], _Answer]) -> _Answer:
+def within(
+    seconds: float, question: Callable[[], _Answer], *, is_worth_more: Callable[[], bool] = lambda: False
+) -> _Answer:
     """Return the answer to a question that may never come; the question is left to itself then.
 
+    Args:
+        seconds: How long to wait.
+        question: What is asked, in a thread of its own.
+        is_worth_more: Tells when the time is over whether to wait as long again.
+
     Raises:
-        queue.Empty: It did not come within so many seconds.
+        queue.Empty: The answer did not come.
     """
     box: queue.SimpleQueue[tuple[list[_Answer], Exception | None]] = queue.SimpleQueue()
 
@@ -124,7 +134,13 @@ def within(seconds: float, question: Callable[[], _Answer]) -> _Answer:
             box.put(([], error))
 
     threading.Thread(target=run, name="question", daemon=True).start()
-    answer, error = box.get(timeout=seconds)
+    while True:
+        try:
+            answer, error = box.get(timeout=seconds)
+            break
+        except queue.Empty:
+            if not is_worth_more():
+                raise
     if error is not None:
         raise error
     return answer[0]
@@ -146,6 +162,10 @@ def first_line(error: BaseException) -> str:
     cause = _CAUSE.search(str(error))
     line = (cause[1].strip("'\"") if cause else str(error)).partition("\n")[0].strip()
     return (line if len(line) < 300 else f"{line[:297]}...") or type(error).__name__
+
+
+def _wait(uri: str, question: Callable[[], _Answer], patience_s: float, may_take_long: bool) -> _Answer:
+    return within(patience_s, question, is_worth_more=lambda: may_take_long and answers(uri))
 
 
 def _code(error: BaseException) -> str | None:

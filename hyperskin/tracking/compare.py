@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from mlflow import MlflowClient
 from hyperskin.atomic import write_text
 from hyperskin.models.regression import KINDS
 from hyperskin.pairs import PAIRS
+from hyperskin.tracking.answers import ask
 from hyperskin.tracking.grid import align_table
 from hyperskin.tracking.runs import is_floor
 from hyperskin.tracking.store import experiment_id
 
-_PAGE = 1000
+_PAGE = 200  # what a server on a busy machine gives well within the patience with it
 _DIGITS = 4
 
 
@@ -114,12 +116,20 @@ def write_comparison(uri: str, folder: Path, *, present: Collection[str] | None 
 
 
 def read_rows(uri: str) -> list[Row]:
-    """Return the newest finished run of every model, pair, parameters and test set."""
-    client, experiment = MlflowClient(uri), experiment_id(uri)
+    """Return the newest finished run of every model, pair, parameters and test set.
+
+    Raises:
+        ServiceError: The store does not answer within seconds.
+    """
+    client, experiment = MlflowClient(uri), ask(uri, lambda: experiment_id(uri))
     newest: dict[tuple[Any, ...], Row] = {}
+
+    def read_page(token: str | None) -> Any:
+        return client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=_PAGE, page_token=token)
+
     token = None
     while True:
-        page = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=_PAGE, page_token=token)
+        page = ask(uri, partial(read_page, token))
         for row in map(_to_row, page):
             key = (tuple(sorted(row.params.items())), row.evaluation)
             if key not in newest or row.started_ms > newest[key].started_ms:

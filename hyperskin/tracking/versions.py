@@ -10,6 +10,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from hyperskin.pairs import PAIRS
+from hyperskin.tracking.answers import ask
 from hyperskin.tracking.grid import align_table
 from hyperskin.tracking.history import Change, read_history
 from hyperskin.tracking.promotion import CHAMPION
@@ -51,13 +52,12 @@ class RegisteredModel:
 
 
 def read_models(uri: str) -> list[RegisteredModel]:
-    """Return the registered models of our pairs, in their usual order."""
-    client = MlflowClient(uri)
-    found = {model.name: model for model in client.search_registered_models()}
-    names = [pair.registered_name for pair in PAIRS.values() if pair.registered_name in found]
-    return [
-        RegisteredModel(name, _read_versions(client, found[name]), tuple(read_history(client, name))) for name in names
-    ]
+    """Return the registered models of our pairs, in their usual order.
+
+    Raises:
+        ServiceError: The store does not answer within seconds.
+    """
+    return ask(uri, lambda: _read_models(MlflowClient(uri)))
 
 
 def to_text(models: Sequence[RegisteredModel], *, manifest: str | None, now_s: float | None = None) -> str:
@@ -77,6 +77,14 @@ def to_text(models: Sequence[RegisteredModel], *, manifest: str | None, now_s: f
         rows = [_row(version, manifest, now_s) for version in model.versions]
         parts += [f"## {model.name}", align_table([_HEADINGS, *rows], left=_WORDS), *_remarks(model, manifest)]
     return "\n\n".join(parts) + "\n"
+
+
+def _read_models(client: MlflowClient) -> list[RegisteredModel]:
+    found = {model.name: model for model in client.search_registered_models()}
+    names = [pair.registered_name for pair in PAIRS.values() if pair.registered_name in found]
+    return [
+        RegisteredModel(name, _read_versions(client, found[name]), tuple(read_history(client, name))) for name in names
+    ]
 
 
 def _read_versions(client: MlflowClient, model: Any) -> tuple[Version, ...]:

@@ -47,10 +47,14 @@ def test_port_in_use_is_named_and_another_offered():
 
 
 def test_server_of_others_is_not_started_again(repository, monkeypatch, no_store, capsys):
-    monkeypatch.setattr(store, "prepare_store", lambda root: "http://tracking:5055/")
-    ui(port=1)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(store, "prepare_store", lambda root: f"{address}/")
+        ui(port=1)
+        server.shutdown()
     printed = capsys.readouterr().out
-    assert "http://tracking:5055/#/experiments/7/runs?workflowType=machine_learning" in printed
+    assert f"{address}/#/experiments/7/runs?workflowType=machine_learning" in printed
     assert "Ctrl-C" not in printed
 
 

@@ -243,7 +243,13 @@ def _settle_in_a_process(root, patience_s, **environment):
 
 
 @pytest.mark.parametrize("way", ["closed", "hanging"])
-@pytest.mark.parametrize("form", ["http://127.0.0.1:{}", "postgresql+psycopg://me:s3cret@127.0.0.1:{}/mlflow"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "http://127.0.0.1:{}",
+        pytest.param("postgresql+psycopg://me:s3cret@127.0.0.1:{}/mlflow", marks=pytest.mark.slow),
+    ],
+)
 def test_an_mlflow_that_is_away_costs_seconds_and_hides_nothing_else(request, root, way, form):
     _write_lock(root, "")
     address = form.format(request.getfixturevalue(f"{way}_port"))
@@ -278,6 +284,7 @@ def test_a_ledger_that_comes_back_is_settled_the_next_time(root, postgres_server
     assert [name in sentence for sentence in settle(root)] == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlflow.db", "ledger.db"])
 def test_a_file_that_another_process_holds_costs_seconds(root, killed, name):
     run_id = _run(root, killed)
