@@ -16,13 +16,16 @@ def list_models() -> None:
     """Print every version of every registered model: how good, of which data and code, and who is champion.
 
     Data `now`: it was trained on the data as they are in data/; `other`: on data that were there before. Code `dirty`:
-    what was not committed took part.
+    what was not committed took part. Runs that MLflow does not have yet are not in it, and are told of.
     """
     from hyperskin.steps.present import present_digest
     from hyperskin.tracking.store import prepare_store
     from hyperskin.tracking.versions import read_models, to_text
+    from hyperskin.tracking.waiting import say_waiting
 
     root = repository_root()
+    if waiting := say_waiting(root):
+        _log.warning("%s", waiting)
     sys.stdout.write(to_text(read_models(prepare_store(root)), manifest=present_digest(root)))
 
 

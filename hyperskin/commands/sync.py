@@ -12,6 +12,7 @@ from hyperskin.tracking.delivery import deliver
 from hyperskin.tracking.journal import KILLED, Journal, find_journals, now_ms
 from hyperskin.tracking.records import Begin, End
 from hyperskin.tracking.store import prepare_store
+from hyperskin.tracking.waiting import find_incomplete, owner_of
 
 
 def sync(*, dry_run: bool = False) -> None:
@@ -27,9 +28,8 @@ def sync(*, dry_run: bool = False) -> None:
         ServiceError: Something stays that MLflow did not take.
     """
     root = repository_root()
-    found = [journal for journal in find_journals(root) if journal.history().begin is not None]
-    journals = [journal for journal in found if not journal.is_whole()]
-    for journal in found:
+    journals = find_incomplete(root)
+    for journal in find_journals(root):
         if journal.network.exists() and journal.is_whole() and not dry_run:
             deliver(journal, "")  # its last files may go; MLflow is not asked
     if not journals:
@@ -46,7 +46,7 @@ def sync(*, dry_run: bool = False) -> None:
 def _list(journals: list[Journal]) -> int:
     """Print what would be sent."""
     for journal in journals:
-        if not (owner := _owner(journal)):
+        if not (owner := owner_of(journal)):
             _say(journal, f"{_count(journal)} records to send")
         else:
             _say(journal, f"left to {owner}, which is at it")
@@ -61,7 +61,7 @@ def _deliver_all(root: Path, journals: list[Journal]) -> int:
     except ServiceError as error:
         uri, away = "", str(error)
     for journal in sorted(journals, key=lambda journal: _begin(journal).time_ms):
-        if owner := _owner(journal):
+        if owner := owner_of(journal):
             _say(journal, f"left to {owner}, which is at it")
             staying += is_running(owner) is None
             continue
@@ -82,12 +82,6 @@ def _deliver_all(root: Path, journals: list[Journal]) -> int:
         else:
             _say(journal, f"{sent}; {delivered.reason}" if delivered.reason else sent)
     return staying
-
-
-def _owner(journal: Journal) -> str:
-    """Return the process that makes the run now, or that nobody here can ask after; empty where none does."""
-    process = _begin(journal).process
-    return process if journal.history().end is None and is_running(process) is not False else ""
 
 
 def _begin(journal: Journal) -> Begin:

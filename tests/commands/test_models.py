@@ -10,7 +10,7 @@ from hyperskin.cli import main
 from hyperskin.commands.models import list_models, promote, registered_name, rollback
 from hyperskin.errors import UnknownNameError
 from hyperskin.steps import present
-from hyperskin.tracking import promotion, store, versions
+from hyperskin.tracking import promotion, store, versions, waiting
 from hyperskin.tracking.promotion import Promotion
 
 
@@ -37,6 +37,14 @@ def test_list_prints_what_is_registered(repository, monkeypatch, capsys):
     list_models()
     assert "No registered model yet" in capsys.readouterr().out
     assert asked == [f"store of {repository.name}", repository]
+
+
+def test_runs_that_wait_are_told_of(monkeypatch, capsys, caplog):
+    monkeypatch.setattr(waiting, "say_waiting", lambda root: "2 runs wait.")
+    monkeypatch.setattr(versions, "read_models", lambda uri: [])
+    list_models()
+    assert caplog.messages == ["2 runs wait."]
+    assert "wait" not in capsys.readouterr().out
 
 
 def test_promote_and_rollback_say_what_came_of_it(repository, monkeypatch, caplog):
