@@ -19,13 +19,14 @@ def sync(*, dry_run: bool = False) -> None:
     """Deliver every run that MLflow does not have whole: what it missed, and what a killed training left behind.
 
     May be called at any time, and again: nothing arrives twice. A run that is being made now is left to its process.
-    A run that a person deleted in MLflow stays deleted.
+    A run that a person deleted in MLflow stays deleted. One whose network is not registered, because the data changed
+    since or its file is not what it was, comes as failed; training again makes it good.
 
     Args:
         dry_run: Say what would be sent, and send nothing.
 
     Raises:
-        ServiceError: Something stays that MLflow did not take.
+        ServiceError: Something stays that MLflow did not take, or a network is not registered.
     """
     root = repository_root()
     journals = find_incomplete(root)
@@ -35,27 +36,37 @@ def sync(*, dry_run: bool = False) -> None:
     if not journals:
         sys.stdout.write("MLflow has every run that was made here.\n")
         return
-    staying = _list(journals) if dry_run else _deliver_all(root, journals)
+    if dry_run:
+        _list(journals)
+        return
+    staying, refused = _deliver_all(root, journals)
+    failures = []
     if staying:
-        raise ServiceError(
+        failures.append(
             f"Every run must come to MLflow whole; {staying} of {len(journals)} did not: see above why, and run "
             "`hyperskin sync` again."
         )
+    if refused:
+        failures.append(
+            f"Every trained network must be registered; {refused} of {len(journals)} was not: see above why, and train "
+            "it again."
+        )
+    if failures:
+        raise ServiceError(" ".join(failures))
 
 
-def _list(journals: list[Journal]) -> int:
+def _list(journals: list[Journal]) -> None:
     """Print what would be sent."""
     for journal in journals:
         if not (owner := owner_of(journal)):
             _say(journal, f"{_count(journal)} records to send")
         else:
             _say(journal, f"left to {owner}, which is at it")
-    return 0
 
 
-def _deliver_all(root: Path, journals: list[Journal]) -> int:
-    """Deliver one after the other, those that others belong to first; return how many stay."""
-    staying, away = 0, ""
+def _deliver_all(root: Path, journals: list[Journal]) -> tuple[int, int]:
+    """Deliver one after the other, those that others belong to first; return how many stay, and are refused."""
+    staying, refused, away = 0, 0, ""
     try:
         uri = prepare_store(root)
     except ServiceError as error:
@@ -79,9 +90,10 @@ def _deliver_all(root: Path, journals: list[Journal]) -> int:
             away = delivered.reason if delivered.is_away else ""
         elif delivered.refusal is not None:
             _say(journal, f"{sent}; it is not registered: {delivered.refusal}")
+            refused += 1
         else:
             _say(journal, f"{sent}; {delivered.reason}" if delivered.reason else sent)
-    return staying
+    return staying, refused
 
 
 def _begin(journal: Journal) -> Begin:

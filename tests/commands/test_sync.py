@@ -3,18 +3,23 @@
 import os
 import platform
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from hyperskin.commands.sync import sync
 from hyperskin.errors import DataError, ServiceError
+from hyperskin.models.baselines import build
 from hyperskin.processes import identity
 from hyperskin.tracking.delivery import _Delivery, deliver
 from hyperskin.tracking.journal import FINISHED, Journal
-from hyperskin.tracking.records import Begin, End, Metrics
+from hyperskin.tracking.records import Begin, End, Metrics, Weights
 from hyperskin.tracking.store import experiment_id, prepare_store, running
+from hyperskin.tracking.weights import keep_weights
 
 DEAD = f"{platform.node()}:{2**22 + 1}:1"  # no system numbers its processes so high
 ELSEWHERE = "another-host:1:1"
@@ -188,10 +193,39 @@ def test_files_that_a_kill_left_behind_of_a_whole_run_are_removed(uri, write):
     assert not journal.network.exists()
 
 
-def test_a_network_that_is_refused_is_told_and_its_run_failed(uri, write, capsys, monkeypatch):
-    write("refused")
-    monkeypatch.setattr(_Delivery, "_register", lambda _: DataError("It computes something else."))
-    sync()
-    assert "4 records sent; it is not registered: It computes something else." in capsys.readouterr().out
+def test_a_network_that_is_refused_is_told_its_run_failed_and_the_exit_says_so(uri, write, capsys, monkeypatch):
+    write("refused", time_ms=1)
+    write("good", time_ms=2)
+    refusals = iter([DataError("It computes something else.")])
+    monkeypatch.setattr(_Delivery, "_register", lambda _: next(refusals, None))
+    with pytest.raises(ServiceError, match=r"^Every trained network must be registered; 1 of 2 was not: see above why"):
+        sync()
+    assert capsys.readouterr().out.splitlines() == [
+        "run refused (refused): 4 records sent; it is not registered: It computes something else.",
+        "run good (good): 4 records sent",
+    ]
     [run] = _find(uri, "refused")
     assert (run.info.status, run.data.tags["refused"]) == ("FAILED", "It computes something else.")
+    sync()
+    assert "every run" in capsys.readouterr().out
+
+
+def test_a_network_of_unknown_origin_ends_the_command_with_1(uri, root, write):
+    """The real refusal of the real registry, by the command as a person calls it."""
+    journal = write("unknown", end=None)
+    about = {"model": "hscnn_plus", "config": {"blocks": 1}, "pair": "rgb_vis"}
+    torch.manual_seed(0)
+    network = build("hscnn_plus", in_channels=3, out_channels=31, blocks=1)
+    sha256 = keep_weights(network, journal.network)
+    journal.append(Weights(**about, parameter_count=1, size_multiple=1, sha256=sha256))
+    journal.append(End(FINISHED, "", 3000))
+    command = [sys.executable, "-m", "hyperskin.cli", "sync"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "it is not registered: A run must say what it was made from to be registered; it lacks " in done.stdout
+    [refusal] = [line for line in done.stderr.splitlines() if line.startswith("hyperskin: ")]
+    assert refusal.startswith("hyperskin: Every trained network must be registered; 1 of 1 was not")
+    assert "Traceback" not in done.stderr
+    [run] = _find(uri, "unknown")
+    assert (run.info.status, run.data.metrics) == ("FAILED", {"loss": 0.1})
