@@ -95,6 +95,7 @@ def train(
                 claim.finish()
 
         _train_each(unfinished, train_one, stopping) if len(units) > 1 else train_one(unfinished[0])
+        stopping.check()  # also a unit that was just finished ends a script that was interrupted
 
 
 def _train_each(units: Sequence[Unit], train_one: _Train, stopping: StopRequest) -> None:

@@ -71,6 +71,7 @@ def train_unit(
         size=unit.size,
         device=describe_device(device)["device"],
         tags={"profile": profile} if (profile := profile_name(params_file)) else {},
+        should_stop=stopping.is_set,
     ) as run:
         run.log_file(params_file)
         started = time.monotonic()

@@ -136,6 +136,7 @@ class TrialMaker:
             experiment=SWEEPS,
             parent=self._plan.name,
             name=f"{unit.model}-{unit.pair.name} trial {trial.number}",
+            should_stop=self._stopping.is_set,
             tags={
                 "study": self._plan.name,
                 "trial.number": str(trial.number),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from hyperskin.errors import HyperSkinError
 from hyperskin.tracking.answers import answers, first_line
@@ -18,6 +19,7 @@ PATIENCE_S = 15.0
 _KNOWN_PATIENCE_S = 2.0
 """The same where a run of this process gave up before, and MLflow has not been heard of since."""
 
+_LAST_MOMENTS_S = 0.3  # of a wait that somebody wants to end: for an answer that is on its way
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _POLL_S = 0.05
 _NAME = "courier of"
@@ -57,12 +59,15 @@ class Courier:
         """Let it know that there is more in the journal."""
         self._news.set()
 
-    def finish(self, *, patience_s: float, limit_s: float | None = None) -> Delivered:
+    def finish(
+        self, *, patience_s: float, limit_s: float | None = None, should_stop: Callable[[], bool] = lambda: False
+    ) -> Delivered:
         """Wait until everything journaled is delivered, or is not worth waiting for, and let the thread end.
 
         Args:
             patience_s: Seconds in all without an answer after which it is given up; answers cost no patience.
             limit_s: Seconds after which it is given up even if MLflow answers.
+            should_stop: Asked all the while; once it says yes, only moments are left.
         """
         self._silence.begin()
         if _is_known_to_be_away.is_set():
@@ -71,12 +76,17 @@ class Courier:
         self._is_ending.set()
         self._hurry.set()
         started = time.monotonic()
+        stopped_s: float | None = None
         while self._thread.is_alive():
             self._thread.join(_POLL_S)
             if self._silence.is_computing and answers(self._uri):
                 self._silence.restart()
             if self._silence.seconds() >= patience_s:
                 _is_known_to_be_away.set()
+                break
+            if stopped_s is None and should_stop():
+                stopped_s = time.monotonic()
+            if stopped_s is not None and time.monotonic() - stopped_s >= _LAST_MOMENTS_S:
                 break
             if limit_s is not None and time.monotonic() - started >= limit_s:
                 break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +75,7 @@ class RunLog:
         parent: str | None = None,
         tags: Mapping[str, str] | None = None,
         name: str = "",
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Describe the run; nothing is written before the context is entered.
 
@@ -92,6 +93,7 @@ class RunLog:
             parent: Unit key of the run that this one belongs to.
             tags: What else there is to say.
             name: What people call it; model, pair and size where it is empty.
+            should_stop: Asked while the end waits for MLflow: whether somebody wants this process to end.
         """
         self.name = name or f"{model}-{pair}" + (f" ({size})" if size else "")
         self.provenance = provenance
@@ -99,6 +101,7 @@ class RunLog:
         self.delivered = False
         self._journal = Journal(root, provenance.unit_key)
         self._courier = Courier(self._journal, uri)
+        self._should_stop = should_stop
         self._epochs: set[int] = set()
         self._scores: dict[str, float] = {}
         self._about = describe(model, pair, size)
@@ -148,6 +151,8 @@ class RunLog:
     ) -> None:
         """End the run with the status that fits what happened, and wait a bounded time for MLflow to have it.
 
+        A request to end that comes while it waits ends the waiting; the run is as good as it was.
+
         Raises:
             HyperSkinError: The end was good, but MLflow or the registry refused the run.
         """
@@ -162,7 +167,9 @@ class RunLog:
                 raise
             _log.warning("%s", failure)  # the error on its way says why
         delivered = self._courier.finish(
-            patience_s=courier.PATIENCE_S, limit_s=_STOPPED_PATIENCE_S if was_stopped else None
+            patience_s=courier.PATIENCE_S,
+            limit_s=_STOPPED_PATIENCE_S if was_stopped else None,
+            should_stop=(lambda: False) if was_stopped else self._should_stop,  # whoever stopped it knows
         )
         self.delivered = delivered.is_whole and not delivered.reason
         if not delivered.is_whole and self._courier.refusal is None:

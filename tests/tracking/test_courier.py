@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -107,6 +108,45 @@ def test_whoever_stopped_it_waits_less(hanging_uri, start, monkeypatch):
         started = time.monotonic()
         raise KeyboardInterrupt
     assert time.monotonic() - started < 0.3 + SLACK_S
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_end_ends_the_waiting_of_a_good_end_at_once(tmp_path, provenance, hanging_uri, number):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom hyperskin.processes import stop_on_signals\n"
+        "from hyperskin.tracking.runs import Provenance, RunLog\n"
+        "about = dict(model='m', pair='p', params={}, data_name='d', root=Path('.'))\n"
+        f"provenance = Provenance(**{dataclasses.asdict(provenance)})\n"
+        "with stop_on_signals() as stopping:\n"
+        f"    with RunLog('{hanging_uri}', provenance=provenance, should_stop=stopping.is_set, **about) as run:\n"
+        "        run.log_epoch({'loss': 0.1}, 0)\n"
+        "        print('ending', flush=True)\n"
+        "    print(run.delivered, stopping.is_set(), flush=True)\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, **pipes) as process:
+        assert process.stdout.readline() == "ending\n"
+        time.sleep(1.0)
+        assert process.poll() is None, "it waits"
+        started = time.monotonic()
+        process.send_signal(number)
+        said, complained = process.communicate(timeout=60)
+        took_s = time.monotonic() - started
+    assert (said, process.returncode) == ("False True\n", 0)
+    assert "run `hyperskin sync`" in complained
+    assert "without an orderly end" not in complained
+    assert took_s < 0.5 + 1.0  # of which a second is the machine's
+    history = Journal(tmp_path, provenance.unit_key).history()
+    assert (history.end.status, history.epochs) == ("FINISHED", {0})
+
+
+def test_an_answer_that_is_on_its_way_is_waited_for_by_whoever_is_to_end(uri, start, monkeypatch):
+    """A store on this machine takes moments, and has the run whole although somebody wants to end."""
+    monkeypatch.setattr(courier, "PATIENCE_S", 30.0)
+    monkeypatch.setattr(courier, "_LAST_MOMENTS_S", 20.0)
+    with start(should_stop=lambda: True) as run:
+        _train(run)
+    assert run.delivered
 
 
 def test_answers_cost_no_patience(uri, start, monkeypatch):

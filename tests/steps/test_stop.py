@@ -1,0 +1,80 @@
+"""A real training that is asked to end, at whatever moment, is gone in time and leaves nothing half done."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hyperskin.ledger import Ledger
+from hyperskin.tracking.journal import find_journals
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import Project
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "hscnn_plus: {blocks: 3, learning_rate: 1e-3}": "hscnn_plus: {blocks: 1}",
+    "seconds: 75": "seconds: 60",
+    "crop_px: 32": "crop_px: 16",
+}
+
+
+@pytest.fixture
+def prepared(project: Project) -> Project:
+    for old, new in SMALL.items():
+        project.edit(old, new)
+    return project
+
+
+def _start(project: Project, model: str, **environment: str) -> "subprocess.Popen[str]":
+    """Start a training as a flow does: as the leader of its own group."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hyperskin.cli", "train", "--model", model, "--pair", "rgb_vis"],
+        cwd=project.root,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(project.root), **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_finished_training_that_waits_for_mlflow_ends_at_once_and_stays_finished(
+    prepared: Project, number: signal.Signals
+) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(64)  # it takes every connection and never answers
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with _start(prepared, "regression_linear", MLFLOW_TRACKING_URI=address) as process:
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if line.startswith("regression_linear on rgb_vis: sam/"):
+                    break
+            time.sleep(2.0)
+            assert process.poll() is None, "".join(said)
+            started = time.monotonic()
+            process.send_signal(number)
+            said += process.communicate(timeout=60)[1].splitlines(keepends=True)
+            took_s = time.monotonic() - started
+    assert process.returncode == 128 + number, "".join(said)
+    assert took_s < 0.5 + 1.5  # of which 1.5 s are the machine's
+    assert "Traceback" not in "".join(said)
+    [journal] = find_journals(prepared.root)
+    assert journal.history().end.status == "FINISHED"
+    [attempt] = Ledger.of(prepared.root).newest()
+    assert attempt.state == "finished"
+    prepared.run("hyperskin", "sync")
+    assert (
+        "finished already"
+        in prepared.run("hyperskin", "train", "--model", "regression_linear", "--pair", "rgb_vis").stderr
+    )
