@@ -132,7 +132,7 @@ class _Work:
     def _keep_run(self, stopping: StopRequest) -> None:
         from hyperskin.steps.tune_report import report, search_run
 
-        with search_run(self._root, self._plan, self._store) as run:
+        with search_run(self._root, self._plan, self._store, should_stop=stopping.is_set) as run:
             if not self._search.is_whole(self._total):
                 self._try_recipes(stopping)
             report(run, self._plan, self._search)

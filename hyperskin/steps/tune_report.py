@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from hyperskin.tuning.trial import Told
 _log = logging.getLogger(__name__)
 
 
-def search_run(root: Path, plan: Plan, store: str) -> RunLog:
-    """Return the run of a search, below which its trials have theirs."""
+def search_run(root: Path, plan: Plan, store: str, *, should_stop: Callable[[], bool]) -> RunLog:
+    """Return the run of a search, below which its trials have theirs; `should_stop` ends its wait for MLflow."""
     unit = plan.unit
     space = {f"space.{name}": text for name, text in plan.space.describe().items()}
     return RunLog(
@@ -38,6 +39,7 @@ def search_run(root: Path, plan: Plan, store: str) -> RunLog:
         root=root,
         experiment=SWEEPS,
         name=f"{unit.model}-{unit.pair.name} search",
+        should_stop=should_stop,
         tags={"study": plan.name, "mlflow.source.name": "hyperskin tune", "mlflow.note.content": _introduce(plan)},
     )
 
