@@ -261,7 +261,12 @@ class _MapWriter:
 def _write_truth_maps(
     path: Path, capture: CaptureId, scene: ScannedScene, label_names: Sequence[str]
 ) -> Iterator[_MapWriter]:
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+    # Without a cache a chunk lies where it is written; else where the last reference to its data set ends, which a
+    # debugger or a profiler may move.
+    with (
+        atomic_path(path) as temporary,
+        h5py.File(temporary, "w", libver=("v110", "v110"), rdcc_nbytes=0) as file,
+    ):
         file.attrs["capture"] = capture.name
         yield _MapWriter(file, (scene.height, scene.width), label_names)
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import resource
 import subprocess
 import sys
+import threading
 import tracemalloc
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,6 +190,36 @@ def test_every_run_writes_the_same_bytes_whatever_is_held_at_once(tmp_path, heig
     for folder, block_lines in (("a", 16), ("b", 16), ("c", 7), ("d", 1000)):
         write(tmp_path / folder, Card(height, width), block_lines=block_lines)
         assert hashes(tmp_path / folder) == hashes(tmp_path / "a"), block_lines
+
+
+@contextlib.contextmanager
+def a_profiler():
+    """Look at what the main thread does, as often as can be, and hold what was seen for a while."""
+    end, seen, main = threading.Event(), deque(maxlen=50), threading.get_ident()
+
+    def look():
+        while not end.wait(2e-4):
+            frame = sys._current_frames()[main]
+            seen.append([frame := frame.f_back or frame for _ in range(12)])
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        sys.setswitchinterval(interval_s)
+
+
+def test_a_profiler_that_holds_our_frames_does_not_change_a_byte(tmp_path):
+    write(tmp_path / "a", Card(96, 96))
+    with a_profiler():
+        for number in range(8):
+            write(tmp_path / str(number), Card(96, 96))
+            assert hashes(tmp_path / str(number)) == hashes(tmp_path / "a")
 
 
 def test_another_seed_or_capture_gives_other_counts_of_the_same_truth(tmp_path):
