@@ -72,6 +72,11 @@ def database_uri(root: Path, name: str) -> str:
     return os.environ.get("HYPERSKIN_DATABASE") or f"sqlite:///{root.resolve() / 'mlruns' / name}.db"
 
 
+def plugin_path() -> str:
+    """Return the folders that HDF5 may load filters from, HDF5_PLUGIN_PATH as this process was started with it."""
+    return os.environ.get("HDF5_PLUGIN_PATH", "")
+
+
 def real_data() -> Path | None:
     """Return the folder of measured data named by HYPERSKIN_REALDATA, or None where it is unset."""
     folder = os.environ.get("HYPERSKIN_REALDATA")

@@ -23,6 +23,7 @@ from hyperskin.pairs import find_pair
 from hyperskin.sources.phantom import CAPTURES
 
 FILE_NAME = "params.yaml"
+_DASK_ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9a-fA-F:]+\]|[^\s:/@\[\]]+):\d{1,5}")
 _LARGEST_BYTES = 64 * 1024
 _SMALL = 0.01  # numbers below it are written as powers of ten
 
@@ -208,9 +209,17 @@ class ExecutionParams(_Section):
     """Where the work is done."""
 
     workers: int = Field(ge=0)
+    dask: str
     threads: int = Field(ge=1)
     training: Literal["here", "workers"]
     stale_s: float = Field(ge=5)
+
+    @field_validator("dask")
+    @classmethod
+    def _is_address(cls, dask: str) -> str:
+        if dask and not _DASK_ADDRESS.fullmatch(dask):
+            raise ValueError(f"must be empty or a Dask scheduler's tcp://host:port or tls://host:port; got {dask!r}")
+        return dask
 
 
 class Params(_Section):

@@ -42,6 +42,8 @@ def test_the_repository_ships_what_init_writes() -> None:
         (("  batch_size: 2", "  batch_size: 2\n  batch_size: 8"), "duplicate key"),
         (("  ridge: 1e-6", ""), "`regression.ridge` is missing"),
         (("  camera: cie", "  camera: nikon_5100_npl"), "`train.camera` must be one of `render.cameras`"),
+        (('dask: ""', "dask: host:8786"), "`execution.dask`: must be empty or .* tcp://host:port .*got 'host:8786'"),
+        (('dask: ""', "dask: tcp://me:secret@host:8786"), "`execution.dask`: must be empty or"),
         (("seconds: 75", "seconds: null"), "one of `epochs` and `seconds` must be set"),
         (("pairs: [rgb_vis,", "pairs: [rgb_viz,"), "`pair` must be one of rgb_vis, msi_nir"),
         (("subjects: 12", "subjects: 0"), "`phantom.subjects`.*greater than or equal to 1; got 0"),

@@ -55,7 +55,7 @@ def acquire(sources: Path, raw: Path, *, params_file: Path = Path("params.yaml")
         jobs = [_drawing(capture, size, source.name) for capture in planned]
     else:
         jobs = [_bringing(capture, source.name) for capture in captures]
-    map_captures("acquire", jobs, raw, workers=params.execution.workers)
+    map_captures("acquire", jobs, raw, workers=params.execution.workers, dask=params.execution.dask)
 
 
 def _require_planned(captures: Sequence[SourceCapture], planned: Sequence[SourceCapture], sources: Path) -> None:

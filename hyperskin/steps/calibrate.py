@@ -67,7 +67,7 @@ def calibrate(raw: Path, cubes: Path, *, params_file: Path = Path("params.yaml")
                 },
             )
         )
-    map_captures("calibrate", jobs, cubes, workers=params.execution.workers)
+    map_captures("calibrate", jobs, cubes, workers=params.execution.workers, dask=params.execution.dask)
 
 
 def make_cubes(

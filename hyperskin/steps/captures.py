@@ -5,17 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +18,8 @@ from tqdm import tqdm
 import hyperskin
 from hyperskin.atomic import file_sha256, remove_stale, write_json, write_text
 from hyperskin.errors import DataError, HyperSkinError
+from hyperskin.processes import interrupted_by_signals
+from hyperskin.steps.workers import make_here
 
 _log = logging.getLogger(__name__)
 _PACKAGE = Path(hyperskin.__file__).parent
@@ -80,7 +76,7 @@ class Stamp:
             return None
 
 
-def map_captures(step: str, jobs: Sequence[Job], folder: Path, *, workers: int) -> None:
+def map_captures(step: str, jobs: Sequence[Job], folder: Path, *, workers: int, dask: str = "") -> None:
     """Bring `folder` to the state that `jobs` describe.
 
     An output whose stamp carries the job's key and whose files still have their hashes is kept; every other is made;
@@ -90,11 +86,13 @@ def map_captures(step: str, jobs: Sequence[Job], folder: Path, *, workers: int) 
         step: Name for the log and the progress bar.
         jobs: One for every capture there should be.
         folder: The step's output folder.
-        workers: Processes to use; 0 = one per core.
+        workers: Processes of this machine to use; 0 = one per core.
+        dask: Address of the Dask scheduler whose workers make the captures; empty: this machine does.
 
     Raises:
         DataError: The folder holds something else than this step's outputs, which would be removed; or captures
             failed, and those that did not are kept.
+        ServiceError: The cluster is not there, or cannot give the results that this machine would.
     """
     started = time.monotonic()
     _require_own(folder, step)
@@ -102,8 +100,8 @@ def map_captures(step: str, jobs: Sequence[Job], folder: Path, *, workers: int) 
     removed_count = _remove_strangers(folder, jobs)
     failures: dict[str, str] = {}
     made_count = 0
-    with tqdm(total=len(jobs), desc=step, unit="capture", disable=None) as bar:
-        for job, made, message in _run(jobs, folder, workers):
+    with interrupted_by_signals(), tqdm(total=len(jobs), desc=step, unit="capture", disable=None) as bar:
+        for job, (made, message) in _each_made(jobs, folder, workers, dask):
             bar.update()
             made_count += made
             if message:
@@ -135,6 +133,13 @@ def code_version(*modules: str) -> str:
     return digest.hexdigest()
 
 
+@cache
+def package_version() -> str:
+    """Return the SHA-256 over all sources and tables of the package."""
+    files = (path for path in _PACKAGE.rglob("*") if path.suffix in {".py", ".csv"})
+    return code_version(*(path.relative_to(_PACKAGE).as_posix() for path in files))
+
+
 def require_stamp(folder: Path, subject: str, name: str, stage: str) -> Stamp:
     """Return the stamp of a capture that an earlier stage must have finished."""
     stamp = Stamp.read(folder, subject, name)
@@ -148,45 +153,24 @@ def finished_captures(folder: Path) -> list[tuple[str, str]]:
     return sorted((path.parent.name, path.stem) for path in folder.glob("*/*.json") if path.is_file())
 
 
-def _run(jobs: Sequence[Job], folder: Path, workers: int) -> Iterable[tuple[Job, bool, str]]:
-    """Yield each job with whether it was made and its error; a broken pool is replaced once."""
-    left = list(jobs)
-    if len(left) <= 1 or workers == 1:
-        for job in left:
-            yield (job, *_make(job, folder))
-        return
-    for attempt in (1, 2):
-        finished: set[str] = set()
-        try:
-            with ProcessPoolExecutor(workers or None, get_context("forkserver"), _end_with_parent) as pool:
-                futures: dict[Future[tuple[bool, str]], Job] = {pool.submit(_make, job, folder): job for job in left}
-                for future in as_completed(futures):
-                    result = future.result()
-                    finished.add(futures[future].name)
-                    yield (futures[future], *result)
-            return
-        except BrokenProcessPool as error:
-            left = [job for job in left if job.name not in finished]
-            if attempt == 2:
-                raise DataError(
-                    f"{len(left)} captures must each fit in memory and on the disk; a worker process was killed twice: "
-                    "make room, set `execution.workers: 1` and try again."
-                ) from error
-            _log.warning("a worker process was killed; the %d unfinished captures start again", len(left))
+def _each_made(jobs: Sequence[Job], folder: Path, workers: int, dask: str) -> Iterator[tuple[Job, tuple[bool, str]]]:
+    """Yield each job with whether it was made and its error, as they come."""
+    make = partial(_make, folder=folder.resolve())
+    if not dask:
+        return make_here(make, jobs, workers=workers)
+    from hyperskin.steps.cluster import make_on_cluster  # here: most machines have no use for it
+
+    jobs = [replace(job, arguments=_from_anywhere(job.arguments)) for job in jobs]
+    return make_on_cluster(make, jobs, address=dask, shared=folder.resolve())
 
 
-def _end_with_parent() -> None:
-    """Let this worker end when its parent is killed; else it waits for work for ever, or writes beside the next run."""
-    parent = parent_process()
-    if parent is None:
-        return
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="parent").start()
+def _from_anywhere(value: Any) -> Any:
+    """Return arguments with every path absolute, for processes with another working folder."""
+    if isinstance(value, Path):
+        return value.resolve()
+    if isinstance(value, dict):
+        return {key: _from_anywhere(one) for key, one in value.items()}
+    return type(value)(map(_from_anywhere, value)) if isinstance(value, list | tuple) else value
 
 
 def _make(job: Job, folder: Path) -> tuple[bool, str]:

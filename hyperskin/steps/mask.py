@@ -56,7 +56,7 @@ def mask(raw: Path, cubes: Path, masks: Path, *, params_file: Path = Path("param
             )
         )
     _require_suffix_in_use([path for job in jobs for path in job.arguments["given"]], params.mask.given_suffix)
-    map_captures("mask", jobs, masks, workers=params.execution.workers)
+    map_captures("mask", jobs, masks, workers=params.execution.workers, dask=params.execution.dask)
 
 
 def _require_suffix_in_use(given: list[Path], suffix: str) -> None:

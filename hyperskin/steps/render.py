@@ -51,15 +51,21 @@ def render(cubes: Path, inputs: Path, *, params_file: Path = Path("params.yaml")
                 name=name,
                 key=make_key("render", settings, responses, stamp.files, code_version(*CODE)),
                 work=make_inputs,
-                arguments={"cube": cubes / subject / f"{name}.h5", "settings": settings},
+                arguments={
+                    "cube": cubes / subject / f"{name}.h5",
+                    "settings": settings,
+                    "camera_file": params.render.camera_file,
+                },
             )
         )
-    map_captures("render", jobs, inputs, workers=params.execution.workers)
+    map_captures("render", jobs, inputs, workers=params.execution.workers, dask=params.execution.dask)
 
 
-def make_inputs(folder: Path, name: str, *, cube: Path, settings: dict[str, Any]) -> tuple[list[str], Facts]:
+def make_inputs(
+    folder: Path, name: str, *, cube: Path, settings: dict[str, Any], camera_file: Path
+) -> tuple[list[str], Facts]:
     """Write one capture's input file and return how many values each camera clipped."""
-    cameras = find_cameras(settings["cameras"], Path(settings["camera_file"]))
+    cameras = find_cameras(settings["cameras"], camera_file)
     path = folder / f"{name}.h5"
     with CubeReader(cube) as reader:
         rendered = render_cameras(
@@ -74,7 +80,10 @@ def make_inputs(folder: Path, name: str, *, cube: Path, settings: dict[str, Any]
         infrared = (
             infrared_band(reader.read("nir"), reader.header.bands["nir"]) if "nir" in reader.header.bands else None
         )
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+    with (
+        atomic_path(path) as temporary,
+        h5py.File(temporary, "w", libver=("v110", "v110"), rdcc_nbytes=0) as file,  # a chunk lies where it is written
+    ):
         file.attrs["transfer"] = settings["transfer"]
         file.attrs["encoding"] = settings["encoding"]
         for camera, picture in rendered.pictures.items():

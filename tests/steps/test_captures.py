@@ -1,6 +1,7 @@
 """Mapping a step over captures: only what changed is remade, and one failure undoes no other."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -122,6 +123,43 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     _wait_until(lambda: not any(_is_running(int(path.read_text())) for path in told))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_end_is_heard_at_once_and_leaves_nobody_and_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from hyperskin.steps.captures import Job, map_captures\n"
+        "from test_captures import tell_and_sleep\n"
+        "if __name__ == '__main__':\n"
+        f"    folder = Path({str(tmp_path)!r})\n"
+        "    jobs = [Job('p', f'p{i}', '', tell_and_sleep, {}) for i in range(9)]\n"
+        "    try:\n"
+        "        map_captures('sleep', jobs, folder / 'out', workers=2)\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit('stopped')\n"
+    )
+    (tmp_path / "main.py").write_text(script)
+    (tmp_path / "temporary").mkdir()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent),
+        "TMPDIR": str(tmp_path / "temporary"),
+    }
+    process = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env=environment, stderr=subprocess.PIPE)
+    told = [tmp_path / "out" / "p" / f"p{i}.pid" for i in range(2)]
+    _wait_until(lambda: all(path.is_file() for path in told))
+    began = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert time.monotonic() - began < 5
+    assert said.decode().splitlines()[-1] == "stopped"
+    assert b"leaked" not in said
+    _wait_until(lambda: not any(_is_running(int(path.read_text())) for path in told))
+    assert not any((tmp_path / "temporary").iterdir())
 
 
 def tell_and_sleep(folder: Path, name: str) -> tuple[list[str], dict[str, object]]:
