@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Never
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -106,9 +107,24 @@ def _run(arguments: Sequence[str] | None) -> None:
         sys.stderr.write(f"hyperskin: {what}\n")
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        sys.stderr.write("hyperskin: stopped.\n")
-        number = next((number for number in interrupt.args if isinstance(number, int)), signal.SIGINT)
-        sys.exit(128 + number)
+        _end_as_asked(interrupt)
+    except Exception as error:  # a library that is interrupted in the middle may answer with an error of its own
+        if asked := _find_interrupt(error):
+            _end_as_asked(asked)
+        raise
+
+
+def _end_as_asked(interrupt: KeyboardInterrupt) -> Never:
+    sys.stderr.write("hyperskin: stopped.\n")
+    number = next((number for number in interrupt.args if isinstance(number, int)), signal.SIGINT)
+    sys.exit(128 + number)
+
+
+def _find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interruption that an error came of, if it came of one."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _leave_couriers(code: int) -> None:

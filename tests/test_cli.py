@@ -136,3 +136,28 @@ def test_a_thread_that_still_waits_for_mlflow_does_not_hold_up_the_end(tmp_path:
         command = [sys.executable, "-c", script, str(code)]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
         assert (result.returncode, result.stdout) == (code, "done\n")
+
+
+def test_an_error_that_a_library_makes_of_an_interruption_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped_deep_inside(**_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise LookupError("the transaction must be rolled back")
+
+    monkeypatch.setattr("hyperskin.commands.ui.ui", stopped_deep_inside)
+    with pytest.raises(SystemExit) as caught:
+        main(["ui"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "hyperskin: stopped.\n"
+
+
+def test_an_error_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise LookupError("no one thought of this")
+
+    monkeypatch.setattr("hyperskin.commands.ui.ui", broken)
+    with pytest.raises(LookupError, match="no one"):
+        main(["ui"])
