@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_STALE = re.compile(r"^\..+\.(\d+)\.[0-9a-f]{8}\.tmp$")
+_STALE = re.compile(r"^\..+\.(\d+)\.[0-9a-f]{8}\.tmp(-journal|-wal|-shm)?$")  # SQLite keeps files beside its own
 _BLOCK_BYTES = 1 << 20
 
 
@@ -104,7 +104,9 @@ def remove_stale(folder: Path) -> int:
 
 def find_stale(folder: Path) -> list[Path]:
     """Return the temporary files below `folder` whose writer is dead."""
-    found = ((path, _STALE.match(path.name)) for path in folder.rglob(".*.tmp"))
+    found = (  # folders come and go while we look, which os.walk does not mind
+        (Path(place) / name, _STALE.match(name)) for place, _, names in os.walk(folder) for name in names
+    )
     return [path for path, match in found if match and not _is_alive(int(match.group(1)))]
 
 

@@ -96,7 +96,7 @@ def _dvc_lock(root: Path, only_look: bool) -> Iterator[str]:
 
 
 def _files(root: Path, only_look: bool) -> Iterator[str]:
-    """Remove temporary files of dead writers from the folders that trainings write."""
-    count_stale = (lambda folder: len(find_stale(folder))) if only_look else remove_stale
-    if count := sum(count_stale(root / "mlruns" / name) for name in ("checkpoints", "journal")):
+    """Remove temporary files of dead writers from where trainings write, and MLflow's database is made."""
+    folder = root / "mlruns"
+    if count := len(find_stale(folder)) if only_look else remove_stale(folder):
         yield f"{count} temporary files in mlruns had lost their writers."

@@ -192,6 +192,14 @@ def test_a_lock_of_dvc_is_removed_when_it_is_broken_and_old(root, content, age_s
         assert lock.read_text() == content
 
 
+def test_a_database_that_was_broken_off_while_it_was_made_goes_with_what_lies_beside_it(root):
+    for ending in ("", "-journal"):
+        (root / "mlruns" / f".mlflow.db.{2**22 + 1}.0123abcd.tmp{ending}").touch()
+    assert settle(root, only_look=True) == ["2 temporary files in mlruns had lost their writers."]
+    assert settle(root) == ["2 temporary files in mlruns had lost their writers."]
+    assert [path.name for path in (root / "mlruns").iterdir()] == ["mlflow.db"]
+
+
 def test_temporary_files_of_the_living_and_files_of_other_names_stay(root):
     folder = root / "mlruns" / "journal" / "unit"
     folder.mkdir(parents=True)
