@@ -1,5 +1,6 @@
 """A real training that is asked to end, at whatever moment, is gone in time and leaves nothing half done."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -8,10 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 
 from hyperskin.ledger import Ledger
+from hyperskin.steps.settle import settle
 from hyperskin.tracking.journal import find_journals
+from hyperskin.tracking.store import find_finished, running, store_address
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Project
@@ -20,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = {
     "hscnn_plus: {blocks: 3, learning_rate: 1e-3}": "hscnn_plus: {blocks: 1}",
-    "seconds: 75": "seconds: 60",
+    "seconds: 75": "seconds: 45",
     "crop_px: 32": "crop_px: 16",
 }
 
@@ -44,6 +49,46 @@ def _start(project: Project, model: str, **environment: str) -> "subprocess.Pope
         text=True,
         start_new_session=True,
     )
+
+
+def _at_work(folder: Path) -> list[int]:
+    """Return the processes whose working folder this is."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == folder:
+                found.append(process.pid)
+    return found
+
+
+@pytest.mark.parametrize(("number", "moment_count"), [(signal.SIGTERM, 20), (signal.SIGINT, 6)])
+def test_a_training_is_gone_in_time_whenever_it_is_asked_to_end_and_goes_on_afterwards(
+    prepared: Project, number: signal.Signals, moment_count: int
+) -> None:
+    """While Python starts, while torch loads, while MLflow does, while it trains."""
+    took_s = {}
+    for moment_s in np.linspace(0.1, 6.0, moment_count):
+        with _start(prepared, "hscnn_plus") as process:
+            time.sleep(moment_s)
+            assert process.poll() is None
+            started = time.monotonic()
+            os.killpg(process.pid, number)
+            said = process.communicate(timeout=60)[1]
+            took_s[round(float(moment_s), 2)] = time.monotonic() - started
+        assert process.returncode in (-number, 128 + number), said
+        if number == signal.SIGTERM:  # Python itself shows where it was interrupted before our first line
+            assert "Traceback" not in said
+        assert "without an orderly end" not in said
+        assert _at_work(prepared.root) == []
+    assert max(took_s.values()) < 5, took_s
+    ledger = Ledger.of(prepared.root)
+    assert {attempt.state for attempt in ledger.newest()} <= {"killed"}
+    assert settle(prepared.root) == []
+    prepared.run("hyperskin", "train", "--model", "hscnn_plus", "--pair", "rgb_vis")
+    [journal] = find_journals(prepared.root)
+    assert {attempt.state for attempt in ledger.newest()} == {"finished"}
+    assert list(find_finished(store_address(prepared.root), [journal.key])) == [journal.key]
+    assert running(store_address(prepared.root)) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
