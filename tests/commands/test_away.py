@@ -143,7 +143,7 @@ def test_a_server_that_dies_while_it_is_asked(repository, monkeypatch, caplog):
     for name, value in closed_settings(repository).items():
         if name.startswith("MLFLOW_HTTP_REQUEST"):
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr(answers.ask, "__kwdefaults__", {"patience_s": 0.3, "may_take_long": False})
+    monkeypatch.setitem(answers.ask.__kwdefaults__, "patience_s", 0.3)
     with serving(200) as address:
         monkeypatch.setattr(store, "prepare_store", lambda _: address)
         slow = promotion.Promotion(True, "it is done")

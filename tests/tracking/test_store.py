@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from hyperskin.errors import MissingFileError, ServiceError
 from hyperskin.tracking import store
+from hyperskin.tracking.answers import ask
 from hyperskin.tracking.store import (
     EXPERIMENT,
     STORE,
@@ -164,7 +165,7 @@ def test_a_server_that_is_away_is_given_up_within_seconds_in_one_sentence(reques
     addresses = {"failing": lambda: answer(500, health=500), "hanging later": lambda: answer(None)}
     address = addresses[way]() if way in addresses else request.getfixturevalue(f"{way}_uri")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    monkeypatch.setattr("hyperskin.tracking.answers.ask.__kwdefaults__", {"patience_s": 0.5})
+    monkeypatch.setitem(ask.__kwdefaults__, "patience_s", 0.5)
     monkeypatch.setattr("hyperskin.tracking.answers._PROBE_S", 0.5)
     questions = (
         lambda: prepare_store(root),
