@@ -30,6 +30,7 @@ _VERBS = (
     ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the table; write it as Markdown, CSV, LaTeX."),
     ("sync", "hyperskin.commands.sync:sync", _PEOPLE, "Bring to MLflow what it missed while it was away."),
     ("ui", "hyperskin.commands.ui:ui", _PEOPLE, "Open the MLflow pages: runs, charts, comparison, registry."),
+    ("doctor", "hyperskin.commands.doctor:doctor", _PEOPLE, "Say all that is wrong here; --fix mends what is safe."),
     ("models list", "hyperskin.commands.models:list_models", _PEOPLE, "Every version: scores, data, code, champion."),
     ("models promote", "hyperskin.commands.models:promote", _PEOPLE, "Make a version the champion by hand."),
     ("models rollback", "hyperskin.commands.models:rollback", _PEOPLE, "Make the champion before this one champion."),

@@ -25,6 +25,8 @@ _LOCKED = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
 }
+_YES, _NO = ("1", "true", "yes", "on", "t", "y"), ("0", "false", "no", "off", "f", "n")
+_opened: dict[str, str] = {}  # what a locked setting was before this process closed it
 
 
 def repository_root(start: Path | None = None) -> Path:
@@ -122,6 +124,23 @@ def closed_settings(root: Path) -> dict[str, str]:
     }
 
 
+def opened_settings() -> dict[str, str]:
+    """Return what this process was started with that opens a locked setting, which programs not of ours would obey."""
+    inherited = {name: os.environ.get(name, "") for name in _LOCKED} | _opened
+    return {name: value for name, value in inherited.items() if value and _meaning(value) != _meaning(_LOCKED[name])}
+
+
+def locked_value(name: str) -> str:
+    """Return what a locked setting must be."""
+    return _LOCKED[name]
+
+
+def _meaning(value: str) -> str:
+    """Return a setting in the words of `_LOCKED`, whichever of the usual ones it is written with."""
+    word = value.strip().lower()
+    return "true" if word in _YES else "false" if word in _NO else value
+
+
 def own_origins(port: int) -> str:
     """Return the two names under which a browser on this machine may know the server on `port`."""
     return f"http://127.0.0.1:{port},http://localhost:{port}"
@@ -139,4 +158,5 @@ def child_environment(root: Path, more: Mapping[str, str] | None = None) -> dict
 def apply_closed_settings(root: Path) -> None:
     """Close this process: settings that are unset get their value, the locked ones always; new files are private."""
     os.umask(0o077)
+    _opened.update(opened_settings())
     os.environ.update({**closed_settings(root), **os.environ, **_LOCKED})

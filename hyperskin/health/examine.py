@@ -1,0 +1,129 @@
+"""Runs every check side by side, in bounded time; a check that fails, or never ends, becomes a finding itself."""
+
+from __future__ import annotations
+
+import importlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from hyperskin.errors import HyperSkinError
+from hyperskin.health.finding import Finding
+
+Look = Callable[[Path], Iterator[Finding]]
+
+QUESTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "programs": "packages and their versions",
+        "settings": "params.yaml",
+        "variables": "environment variables",
+        "dvc": "DVC's configuration, lock and cache",
+        "data": "the manifest and its files",
+        "privacy": "who may read data, runs and secrets",
+        "machine": "disk, memory, threads, ports",
+    }
+)
+"""The checks by name, each in the module of its name, and what they look at."""
+
+PATIENCE_S = 8.0
+_AGAIN = "hyperskin doctor"
+_ORDER = ("broken", "warning", "hint")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was found, the worst first, and what was looked at."""
+
+    findings: tuple[Finding, ...]
+    looked_at: tuple[str, ...]
+    seconds: float
+
+    def count(self, severity: str) -> int:
+        """Return how many findings are so bad."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+
+def examine(root: Path, *, checks: Mapping[str, Look] | None = None, patience_s: float = PATIENCE_S) -> Report:
+    """Look at everything at once and return what is wrong; nothing is changed.
+
+    Args:
+        root: The repository.
+        checks: What to look with, by name; None: all there is.
+        patience_s: How long all of it may take.
+    """
+    started = time.monotonic()
+    looks = {name: _late(name) for name in QUESTIONS} if checks is None else checks
+    box: queue.SimpleQueue[tuple[str, Finding | None]] = queue.SimpleQueue()
+    for name, look in looks.items():
+        threading.Thread(target=_run, args=(name, look, root, box), name=f"check {name}", daemon=True).start()
+    waiting, found = set(looks), list[Finding]()
+    while waiting:
+        try:
+            name, finding = box.get(timeout=max(0.0, started + patience_s - time.monotonic()))
+        except queue.Empty:
+            found += [_unfinished(name, patience_s) for name in sorted(waiting)]
+            break
+        if finding is None:
+            waiting.discard(name)
+        else:
+            found.append(replace(finding, check=name))
+    place = list(looks).index
+    found.sort(key=lambda finding: (_ORDER.index(finding.severity), place(finding.check)))
+    return Report(tuple(found), tuple(looks), time.monotonic() - started)
+
+
+def mend(report: Report) -> tuple[list[str], list[Finding]]:
+    """Mend what is safe to mend; return what was done, and what is left."""
+    done: list[str] = []
+    left = [finding for finding in report.findings if finding.fix is None]
+    fixes: dict[Callable[[], str], list[Finding]] = {}
+    for finding in report.findings:
+        if finding.fix is not None:
+            fixes.setdefault(finding.fix, []).append(finding)
+    for fix, findings in fixes.items():
+        try:
+            done.append(fix())
+        except Exception as error:  # one that cannot be mended keeps none of the others from it
+            said = f"{findings[0].what} It could not be mended: {_first_line(error)}."
+            left += [replace(findings[0], what=said), *findings[1:]]
+    return done, left
+
+
+def _late(name: str) -> Look:
+    """Return a check that is imported when it is called, for what it imports may be what is broken."""
+
+    def look(root: Path) -> Iterator[Finding]:
+        check: Look = importlib.import_module(f"hyperskin.health.{name}").look
+        return check(root)
+
+    return look
+
+
+def _run(name: str, look: Look, root: Path, box: queue.SimpleQueue[tuple[str, Finding | None]]) -> None:
+    try:
+        for finding in look(root):
+            box.put((name, finding))
+    except ModuleNotFoundError as error:
+        package = (error.name or "a package").partition(".")[0]
+        box.put((name, _not_looked_at(name, f"the package {package} is not installed", f"pip install {package}")))
+    except Exception as error:  # a check that fails says so, and hides nothing of the others
+        box.put((name, _not_looked_at(name, _first_line(error), _AGAIN)))
+    box.put((name, None))
+
+
+def _unfinished(name: str, patience_s: float) -> Finding:
+    return _not_looked_at(name, f"it took longer than {patience_s:g} s", _AGAIN)
+
+
+def _not_looked_at(name: str, why: str, remedy: str) -> Finding:
+    what = f"The check of {QUESTIONS.get(name, name)} came to no end, because {why}."
+    return Finding(name, "warning", what, remedy)
+
+
+def _first_line(error: Exception) -> str:
+    line = str(error).partition("\n")[0].strip().rstrip(".")
+    return line if isinstance(error, HyperSkinError) and line else f"{type(error).__name__}: {line}".rstrip(": ")

@@ -1,0 +1,81 @@
+"""Whether other users of this machine can read data, runs or secrets, and whether DVC would send data away."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from hyperskin.errors import HyperSkinError
+from hyperskin.health.finding import Finding, Severity
+from hyperskin.params import FILE_NAME, Params
+from hyperskin.sources.catalog import find_source
+
+_FROM_GIT = {"sources", ".gitkeep", ".gitignore"}
+_FOLDERS = ("data", "mlruns", "reports", ".prefect", ".dvc/cache")
+_SECRETS = (".env", ".dvc/config.local")
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_HERE = ("", "file")
+
+
+def look(root: Path) -> Iterator[Finding]:
+    """Look at the modes of folders and secrets."""
+    shows_people = _shows_people(root)
+    severity: Severity = "broken" if shows_people else "warning"
+    for name in _FOLDERS:
+        if _is_open_folder(root / name):
+            what = f"The folder {name} must be closed to other users of this machine; its mode is {_mode(root / name)}."
+            yield Finding("privacy", severity, what, f"chmod 700 {name}", _close(root, name, 0o700))
+    for name in _SECRETS:
+        path = root / name
+        if path.is_file() and _open_to(path):
+            what = f"The file {name} may hold a secret and must be closed to other users; its mode is {_mode(path)}."
+            yield Finding("privacy", "broken", what, f"chmod 600 {name}", _close(root, name, 0o600))
+    if shows_people:
+        yield from _remotes(root)
+
+
+def _is_open_folder(folder: Path) -> bool:
+    """Tell whether others can enter a folder and read something there that git does not hold."""
+    if not folder.is_dir() or not _open_to(folder):
+        return False
+    return any(_open_to(path) for path in folder.iterdir() if path.name not in _FROM_GIT and not path.is_symlink())
+
+
+def _open_to(path: Path) -> bool:
+    return bool(path.stat().st_mode & _OTHERS)
+
+
+def _mode(path: Path) -> str:
+    return f"{stat.S_IMODE(path.stat().st_mode):o}"
+
+
+def _close(root: Path, name: str, mode: int) -> Callable[[], str]:
+    return partial(_chmod, root / name, name, mode)
+
+
+def _chmod(path: Path, name: str, mode: int) -> str:
+    path.chmod(mode)
+    return f"{name} is closed to other users (mode {mode:o})."
+
+
+def _shows_people(root: Path) -> bool:
+    """Tell whether the captures may be of people; those that a computer made up have nothing to hide."""
+    with contextlib.suppress(HyperSkinError):
+        return not find_source(Params.read(root / FILE_NAME).source.name).invented
+    return True
+
+
+def _remotes(root: Path) -> Iterator[Finding]:
+    configured = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error):
+        configured.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
+    for section in configured.sections():
+        url = configured[section].get("url", "").strip("\"'")
+        if section.strip("'").startswith("remote ") and url.partition("://")[0] not in (*_HERE, url):
+            what = f"`dvc push` sends the captures of people to {url}, which their consent must cover."
+            name = section.strip("'").removeprefix("remote ").strip('"')
+            yield Finding("privacy", "warning", what, f"dvc remote remove {name}")
