@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Metric, ViewType
 
-from hyperskin.environment import child_environment
 from hyperskin.models.baselines import build
 from hyperskin.pairs import find_pair
 from hyperskin.tracking import courier
@@ -24,6 +22,7 @@ from hyperskin.tracking.delivery import deliver
 from hyperskin.tracking.journal import Journal
 from hyperskin.tracking.records import Metrics
 from hyperskin.tracking.store import experiment_id, find_finished, prepare_store
+from tests.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.slow
 
@@ -32,51 +31,12 @@ NUMBERS = 8
 PAIR = find_pair("rgb_vis")
 
 
-class Server:
-    """`mlflow server` on a free port, with a database and artefacts of its own."""
-
-    def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{port}"
-        self._command = [
-            *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
-            *("--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")),
-        ]
-        self._folder = folder
-        self._process = None
-
-    def start(self):
-        self._process = subprocess.Popen(
-            self._command,
-            cwd=self._folder,
-            env=child_environment(self._folder, {"OMP_NUM_THREADS": "1"}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 120
-        while not answers(self.uri):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-    def send(self, number):
-        os.killpg(self._process.pid, number)
-
-    def kill(self):
-        if self._process is not None:
-            self.send(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A server that runs, and is what this repository uses."""
     folder = tmp_path / "server"
     folder.mkdir()
-    made = Server(folder)
+    made = MlflowServer(folder)
     made.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
     yield made
