@@ -24,7 +24,12 @@ QUESTIONS: Mapping[str, str] = MappingProxyType(
         "dvc": "DVC's configuration, lock and cache",
         "data": "the manifest and its files",
         "privacy": "who may read data, runs and secrets",
-        "machine": "disk, memory, threads, ports",
+        "machine": "disk, memory, cores, ports",
+        "gpu": "GPUs, and whether torch can use them",
+        "databases": "databases of runs, searches and the ledger",
+        "runs": "MLflow's store, and where its files lie",
+        "models": "champions, and the data they know",
+        "leftovers": "what killed processes left behind",
     }
 )
 """The checks by name, each in the module of its name, and what they look at."""

@@ -1,0 +1,123 @@
+"""Whether the databases are whole files, or servers that answer under the address they are given."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from hyperskin.health.finding import Finding
+from hyperskin.health.sqlite import fault
+from hyperskin.tracking.answers import answers, first_line, without_password
+
+_OWN, _RUNS, _FLOWS = "HYPERSKIN_DATABASE", "MLFLOW_TRACKING_URI", "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+_DRIVERS = {_OWN: "psycopg", _RUNS: "psycopg", _FLOWS: "asyncpg"}
+_CONNECT_S = 3
+_LOSS = {
+    "mlflow.db": "runs and registered models",
+    "optuna.db": "searches for better recipes",
+    "ledger.db": "which trainings are finished",
+}
+
+
+def look(root: Path) -> Iterator[Finding]:
+    """Look at the files, and ask the servers."""
+    for name in _LOSS:
+        yield from _file(root, name)
+    for variable in _DRIVERS:
+        if address := os.environ.get(variable, ""):
+            yield from _address(variable, address)
+
+
+def _file(root: Path, name: str) -> Iterator[Finding]:
+    path, shown = root / "mlruns" / name, f"mlruns/{name}"
+    if path.is_symlink() and not path.exists():
+        what = f"{shown} must be a database; it is a link to {path.readlink()}, where there is nothing."
+        yield Finding("databases", "broken", what, f"rm {shown}")
+    elif path.exists() and (wrong := fault(path)):
+        what = f"{shown} must be a whole database; it is damaged ({wrong}), and held {_LOSS[name]}: bring back a copy."
+        yield Finding("databases", "broken", what, f"mv {shown} {shown}.damaged  # then begin with an empty one")
+
+
+def _address(variable: str, address: str) -> Iterator[Finding]:
+    parts = _split(address)
+    shown = without_password(address)
+    if parts is None:
+        what = f"{variable} must be an address such as postgresql+psycopg://USER@HOST:PORT/DATABASE; it is none."
+        yield Finding("databases", "broken", what, f"unset {variable}")
+    elif parts.scheme.startswith("postgres"):
+        yield from _postgresql(variable, address, parts)
+    elif parts.scheme in ("http", "https") and variable == _RUNS:
+        if not answers(address):
+            what = f"The MLflow server at {shown} must answer; it does not. Trainings go on and are delivered later."
+            yield Finding("databases", "broken", what, f"curl {shown.rstrip('/')}/health")
+    elif not parts.scheme.startswith("sqlite"):
+        what = f"{variable} must name a database or a server; MLflow and we refuse {shown}."
+        yield Finding("databases", "broken", what, f"unset {variable}")
+
+
+def _postgresql(variable: str, address: str, parts: SplitResult) -> Iterator[Finding]:
+    driver, shown = _DRIVERS[variable], without_password(address)
+    if parts.scheme != f"postgresql+{driver}":
+        what = f"{variable} must begin with postgresql+{driver}://, the driver it is read with; it is {shown}."
+        good = re.sub(r"^[^:]+", f"postgresql+{driver}", shown)
+        yield Finding("databases", "broken", what, f"export {variable}={good}")
+        return
+    if parts.password:
+        what = f"The address in {variable} must hold no password, for `ps` and logs show it; it holds one."
+        remedy = f"export {variable}={_without(address)} PGPASSFILE=FILE  # HOST:PORT:*:USER:PASSWORD, mode 600"
+        yield Finding("databases", "warning", what, remedy)
+    yield from _password_file()
+    if find_spec(driver) is None:
+        what = f"The driver of {variable}, {driver}, must be installed; it is not."
+        yield Finding("databases", "broken", what, "pip install 'hyperskin[cluster]'")
+    elif find_spec("psycopg") is not None and (reason := _refusal(address)):
+        what = f"The server of {variable} must let us in at {shown} within {_CONNECT_S} s; it does not: {reason}."
+        yield Finding("databases", "broken", what, f"psql {re.sub(r'[+][a-z]+', '', shown)} -c 'select 1'")
+
+
+def _password_file() -> Iterator[Finding]:
+    named = os.environ.get("PGPASSFILE", "")
+    path = Path(named)
+    if named and not path.is_file():
+        what = f"PGPASSFILE must name the file with the database's password; {named} is none."
+        yield Finding("databases", "broken", what, "unset PGPASSFILE")
+    elif named and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        what = f"The password file {named} must be closed to other users, or it is ignored; it is open to them."
+        yield Finding("databases", "broken", what, f"chmod 600 {named}", lambda: _close(path))
+
+
+def _close(path: Path) -> str:
+    path.chmod(0o600)
+    return f"{path} is closed to other users (mode 600)."
+
+
+def _refusal(address: str) -> str:
+    """Return why a server does not let us in; empty where it does."""
+    import psycopg
+
+    plain = re.sub(r"^postgresql\+[a-z]+", "postgresql", address)
+    try:
+        psycopg.connect(plain, connect_timeout=_CONNECT_S).close()
+    except psycopg.Error as error:
+        said = first_line(error).rstrip(".")
+        parts = _split(address)
+        return said.replace(parts.password, "***") if parts and parts.password else said
+    return ""
+
+
+def _split(address: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(address)
+        return parts if parts.scheme and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _without(address: str) -> str:
+    """Return an address with its user and without the password."""
+    return re.sub(r"://([^:@/]*):[^@/]*@", r"://\1@", address)

@@ -1,0 +1,75 @@
+"""What killed processes left behind, and what MLflow still has to be told."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from hyperskin.atomic import find_stale, remove_stale
+from hyperskin.health.finding import Finding
+from hyperskin.health.sqlite import rows
+from hyperskin.processes import is_running
+from hyperskin.steps.settle import RWLOCK, is_broken_lock, settle
+from hyperskin.tracking.journal import Journal, find_journals
+from hyperskin.tracking.store import store_address
+
+_FOLDERS = ("data", "reports")  # settling looks into mlruns
+
+
+def look(root: Path) -> Iterator[Finding]:
+    """Look, as a flow does before it begins; only that nothing is put right."""
+    fix = partial(_settle, root)
+    for sentence in _unsettled(root):
+        if str(RWLOCK) in sentence:
+            what = f"{sentence.rstrip('.')}, so that every `dvc repro` fails."
+            yield Finding("leftovers", "broken", what, f"rm {RWLOCK}", fix)
+        else:
+            yield Finding("leftovers", "warning", sentence, "hyperskin doctor --fix", fix)
+    stale = {name: find_stale(root / name) for name in _FOLDERS if (root / name).is_dir()}
+    if count := sum(map(len, stale.values())):
+        what = f"{count} temporary files in {' and '.join(name for name in stale if stale[name])} lost their writers."
+        yield Finding("leftovers", "warning", what, "hyperskin doctor --fix", partial(_remove, root))
+    left = [journal for journal in find_journals(root) if _is_undelivered(journal)]
+    if left:
+        names = ", ".join(_name(journal) for journal in left[:3]) + (" and more" if len(left) > 3 else "")
+        what = f"MLflow lacks something of {len(left)} runs that ended ({names}); it is whole in mlruns/journal."
+        yield Finding("leftovers", "warning", what, "hyperskin sync")
+
+
+def _unsettled(root: Path) -> list[str]:
+    """Return what settling would say; a store without tables is left out, for MLflow would make them when asked."""
+    uri = store_address(root)
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite") and database.exists():
+        try:
+            rows(database, "SELECT 1 FROM runs LIMIT 1")
+        except sqlite3.Error:  # another check says what is wrong with it
+            is_broken = is_broken_lock(root / RWLOCK)
+            return [f"{RWLOCK} was left half written by a DVC that was killed."] if is_broken else []
+    return settle(root, only_look=True)
+
+
+def _is_undelivered(journal: Journal) -> bool:
+    """Tell whether a run has something to deliver that nobody is about to."""
+    if journal.is_whole():
+        return False
+    history = journal.history()
+    if history.begin is None:
+        return False
+    return history.end is not None or is_running(history.begin.process) is False
+
+
+def _name(journal: Journal) -> str:
+    begin = journal.history().begin
+    return begin.name if begin else journal.key[:10]
+
+
+def _settle(root: Path) -> str:
+    return f"Settled: {' '.join(settle(root))}"
+
+
+def _remove(root: Path) -> str:
+    count = sum(remove_stale(root / name) for name in _FOLDERS if (root / name).is_dir())
+    return f"{count} temporary files that had lost their writers are removed."
