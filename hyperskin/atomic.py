@@ -6,15 +6,26 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_STALE = re.compile(r"^\..+\.(\d+)\.[0-9a-f]{8}\.tmp(-journal|-wal|-shm)?$")  # SQLite keeps files beside its own
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_TEMPORARY = re.compile(  # SQLite keeps files beside its own
+    r"^\..+\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)\.[0-9a-f]{8}\.tmp(-journal|-wal|-shm)?$"
+)
+_FOREIGN_S = 24 * 3600.0  # nobody writes one file for so long
 _BLOCK_BYTES = 1 << 20
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a name beside `path` that tells host and process of its writer, so that it is swept when that died."""
+    return path.parent / f".{path.name}.{_HOST}-{os.getpid()}.{secrets.token_hex(4)}.tmp"
 
 
 @contextlib.contextmanager
@@ -26,7 +37,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    temporary = temporary_path(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -76,7 +87,7 @@ def bring_file(source: Path, destination: Path) -> str:
 def atomic_path_without_sync(path: Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path`; for links, whose bytes are already on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    temporary = temporary_path(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -103,11 +114,19 @@ def remove_stale(folder: Path) -> int:
 
 
 def find_stale(folder: Path) -> list[Path]:
-    """Return the temporary files below `folder` whose writer is dead."""
-    found = (  # folders come and go while we look, which os.walk does not mind
-        (Path(place) / name, _STALE.match(name)) for place, _, names in os.walk(folder) for name in names
-    )
-    return [path for path, match in found if match and not _is_alive(int(match.group(1)))]
+    """Return the temporary files below `folder` whose writer is dead; of another host's, those that are a day old."""
+    # Folders come and go while we look, which os.walk does not mind.
+    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return [path for path in found if (match := _TEMPORARY.match(path.name)) and _is_left(path, match)]
+
+
+def _is_left(path: Path, writer: re.Match[str]) -> bool:
+    if writer["host"] == _HOST:
+        return not _is_alive(int(writer["pid"]))
+    try:
+        return time.time() - path.stat().st_mtime > _FOREIGN_S
+    except OSError:
+        return False
 
 
 def _is_alive(pid: int) -> bool:

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from hyperskin.atomic import atomic_path, bring_file, file_sha256, remove_stale, write_bytes, write_json
+from hyperskin import atomic
+from hyperskin.atomic import (
+    atomic_path,
+    bring_file,
+    file_sha256,
+    find_stale,
+    remove_stale,
+    temporary_path,
+    write_bytes,
+    write_json,
+)
 
 
 def _fail_in_mid_write(target: Path) -> None:
@@ -76,6 +86,17 @@ def test_a_living_writers_file_is_not_swept(tmp_path: Path) -> None:
         assert remove_stale(tmp_path) == 0
 
 
+def test_another_hosts_file_is_swept_after_a_day_and_not_before(tmp_path: Path) -> None:
+    theirs = temporary_path(tmp_path / "a")
+    host, pid = theirs.name.split(".")[2].split("-")
+    theirs = theirs.with_name(theirs.name.replace(f"{host}-{pid}", "0ff5e7-999999999"))
+    theirs.touch()
+    assert remove_stale(tmp_path) == 0
+    os.utime(theirs, (time.time() - 25 * 3600,) * 2)
+    assert find_stale(tmp_path) == [theirs]
+    assert remove_stale(tmp_path) == 1
+
+
 def test_a_brought_file_has_the_same_bytes_and_replaces_an_old_one(tmp_path: Path) -> None:
     (tmp_path / "origin").write_bytes(b"counts")
     write_bytes(tmp_path / "raw" / "a", b"old")
@@ -109,8 +130,11 @@ def test_stale_names_are_told_by_their_dead_process(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     time.sleep(0)
-    (tmp_path / f".a.{dead.pid}.01234567.tmp").write_bytes(b"")
-    (tmp_path / f".b.{os.getpid()}.01234567.tmp").write_bytes(b"")
+    (tmp_path / f".a.{atomic._HOST}-{dead.pid}.01234567.tmp").write_bytes(b"")
+    (tmp_path / f".b.{atomic._HOST}-{os.getpid()}.01234567.tmp").write_bytes(b"")
     (tmp_path / "own.tmp").write_bytes(b"")
     assert remove_stale(tmp_path) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f".b.{os.getpid()}.01234567.tmp", "own.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f".b.{atomic._HOST}-{os.getpid()}.01234567.tmp",
+        "own.tmp",
+    ]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import platform
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -16,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from hyperskin.atomic import temporary_path
 from hyperskin.environment import plugin_path
 from hyperskin.errors import DataError, ServiceError
 from hyperskin.steps.captures import package_version
@@ -153,8 +152,8 @@ def _require_worker(client: Client, address: str) -> None:
 
 @contextlib.contextmanager
 def _token(shared: Path) -> Iterator[Path]:
-    """Put a file into the folder for the meantime, named as what a dead writer leaves, so that it cannot stay."""
-    token = shared / f".shared.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    """Put a file into the folder for the meantime, named so that it is swept when we are killed."""
+    token = temporary_path(shared / "token")
     token.touch(mode=0o600)
     try:
         yield token

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from hyperskin import atomic
 from hyperskin.atomic import file_sha256
 from hyperskin.ledger import Ledger
 from hyperskin.processes import identity
@@ -194,7 +195,7 @@ def test_a_lock_of_dvc_is_removed_when_it_is_broken_and_old(root, content, age_s
 
 def test_a_database_that_was_broken_off_while_it_was_made_goes_with_what_lies_beside_it(root):
     for ending in ("", "-journal"):
-        (root / "mlruns" / f".mlflow.db.{2**22 + 1}.0123abcd.tmp{ending}").touch()
+        (root / "mlruns" / f".mlflow.db.{atomic._HOST}-{2**22 + 1}.0123abcd.tmp{ending}").touch()
     assert settle(root, only_look=True) == ["2 temporary files in mlruns had lost their writers."]
     assert settle(root) == ["2 temporary files in mlruns had lost their writers."]
     assert [path.name for path in (root / "mlruns").iterdir()] == ["mlflow.db"]
@@ -203,10 +204,16 @@ def test_a_database_that_was_broken_off_while_it_was_made_goes_with_what_lies_be
 def test_temporary_files_of_the_living_and_files_of_other_names_stay(root):
     folder = root / "mlruns" / "journal" / "unit"
     folder.mkdir(parents=True)
-    names = [f".cursor.json.{os.getpid()}.0123abcd.tmp", ".cursor.json.tmp", "records.jsonl", f".a.{2**22 + 1}.tmp"]
+    names = [
+        f".cursor.json.{atomic._HOST}-{os.getpid()}.0123abcd.tmp",
+        ".cursor.json.tmp",
+        "records.jsonl",
+        f".a.{2**22 + 1}.tmp",
+    ]
     for name in names:
         (folder / name).touch()
-    (folder / f".cursor.json.{2**22 + 1}.0123abcd.tmp").touch()  # no system numbers its processes so high
+    dead = f"{atomic._HOST}-{2**22 + 1}"  # no system numbers its processes so high
+    (folder / f".cursor.json.{dead}.0123abcd.tmp").touch()
     assert settle(root) == ["1 temporary files in mlruns had lost their writers."]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 

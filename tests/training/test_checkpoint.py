@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from hyperskin import atomic
 from hyperskin.errors import DataError, VersionError
 from hyperskin.training import checkpoint as module
 from hyperskin.training.checkpoint import (
@@ -344,7 +345,7 @@ def test_no_kill_at_any_moment_costs_both(tmp_path: Path, checkpoint: Checkpoint
 def test_what_dead_writers_left_is_cleared_away_and_the_livings_is_not(tmp_path: Path, checkpoint: Checkpoint) -> None:
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint)
-    dead, alive = (tmp_path / f".last.pt.{pid}.01234567.tmp" for pid in (_dead_pid(), os.getpid()))
+    dead, alive = (tmp_path / f".last.pt.{atomic._HOST}-{pid}.01234567.tmp" for pid in (_dead_pid(), os.getpid()))
     for left in (dead, alive):
         left.write_bytes(b"half")
     load_checkpoint(path, unit_key="a1b2")
