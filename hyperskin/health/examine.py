@@ -6,7 +6,7 @@ import importlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +30,7 @@ QUESTIONS: Mapping[str, str] = MappingProxyType(
         "runs": "MLflow's store, and where its files lie",
         "models": "champions, and the data they know",
         "leftovers": "what killed processes left behind",
+        "flows": "the Prefect server, its runs and workers",
     }
 )
 """The checks by name, each in the module of its name, and what they look at."""
@@ -76,6 +77,7 @@ def examine(root: Path, *, checks: Mapping[str, Look] | None = None, patience_s:
             waiting.discard(name)
         else:
             found.append(replace(finding, check=name))
+    found = _told_once(found)
     place = list(looks).index
     found.sort(key=lambda finding: (_ORDER.index(finding.severity), place(finding.check)))
     return Report(tuple(found), tuple(looks), time.monotonic() - started)
@@ -120,13 +122,17 @@ def _run(name: str, look: Look, root: Path, box: queue.SimpleQueue[tuple[str, Fi
     box.put((name, None))
 
 
+def _told_once(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings of which no two say the same: one thing may keep many checks from their end."""
+    return list({(finding.what, finding.remedy): finding for finding in reversed(findings)}.values())[::-1]
+
+
 def _unfinished(name: str, patience_s: float) -> Finding:
     return _not_looked_at(name, f"it took longer than {patience_s:g} s", _AGAIN)
 
 
 def _not_looked_at(name: str, why: str, remedy: str) -> Finding:
-    what = f"The check of {QUESTIONS.get(name, name)} came to no end, because {why}."
-    return Finding(name, "warning", what, remedy)
+    return Finding(name, "warning", f"Not all was looked at, because {why}.", remedy)
 
 
 def _first_line(error: Exception) -> str:
