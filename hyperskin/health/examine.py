@@ -36,7 +36,6 @@ QUESTIONS: Mapping[str, str] = MappingProxyType(
 """The checks by name, each in the module of its name, and what they look at."""
 
 PATIENCE_S = 8.0
-_AGAIN = "hyperskin doctor"
 _ORDER = ("broken", "warning", "hint")
 
 
@@ -53,6 +52,18 @@ class Report:
         return sum(finding.severity == severity for finding in self.findings)
 
 
+@dataclass(frozen=True)
+class _Unfinished:
+    """A check that did not come to its end: which one, why, and what to do."""
+
+    check: str
+    why: str
+    remedy: str = "hyperskin doctor"
+
+
+_Said = Finding | _Unfinished | str
+
+
 def examine(root: Path, *, checks: Mapping[str, Look] | None = None, patience_s: float = PATIENCE_S) -> Report:
     """Look at everything at once and return what is wrong; nothing is changed.
 
@@ -63,22 +74,26 @@ def examine(root: Path, *, checks: Mapping[str, Look] | None = None, patience_s:
     """
     started = time.monotonic()
     looks = {name: _late(name) for name in QUESTIONS} if checks is None else checks
-    box: queue.SimpleQueue[tuple[str, Finding | None]] = queue.SimpleQueue()
+    box: queue.SimpleQueue[_Said] = queue.SimpleQueue()
     for name, look in looks.items():
         threading.Thread(target=_run, args=(name, look, root, box), name=f"check {name}", daemon=True).start()
-    waiting, found = set(looks), list[Finding]()
+    waiting, found, unfinished = set(looks), list[Finding](), list[_Unfinished]()
     while waiting:
         try:
-            name, finding = box.get(timeout=max(0.0, started + patience_s - time.monotonic()))
+            said = box.get(timeout=max(0.0, started + patience_s - time.monotonic()))
         except queue.Empty:
-            found += [_unfinished(name, patience_s) for name in sorted(waiting)]
+            unfinished += [
+                _Unfinished(name, f"it took longer than {patience_s:g} s") for name in looks if name in waiting
+            ]
             break
-        if finding is None:
-            waiting.discard(name)
+        if isinstance(said, Finding):
+            found.append(said)
+        elif isinstance(said, _Unfinished):
+            unfinished.append(said)
         else:
-            found.append(replace(finding, check=name))
-    found = _told_once(found)
+            waiting.discard(said)
     place = list(looks).index
+    found += _tell_once(sorted(unfinished, key=lambda one: place(one.check)))
     found.sort(key=lambda finding: (_ORDER.index(finding.severity), place(finding.check)))
     return Report(tuple(found), tuple(looks), time.monotonic() - started)
 
@@ -110,29 +125,28 @@ def _late(name: str) -> Look:
     return look
 
 
-def _run(name: str, look: Look, root: Path, box: queue.SimpleQueue[tuple[str, Finding | None]]) -> None:
+def _run(name: str, look: Look, root: Path, box: queue.SimpleQueue[_Said]) -> None:
+    """Put what a check finds into the box, then why it came to no end if it did not, then its name."""
     try:
         for finding in look(root):
-            box.put((name, finding))
+            box.put(replace(finding, check=name))
     except ModuleNotFoundError as error:
         package = (error.name or "a package").partition(".")[0]
-        box.put((name, _not_looked_at(name, f"the package {package} is not installed", f"pip install {package}")))
+        place = f"-e {root}" if package == "hyperskin" else package
+        box.put(_Unfinished(name, f"{error.name or 'a package'} is not installed", f"pip install {place}"))
     except Exception as error:  # a check that fails says so, and hides nothing of the others
-        box.put((name, _not_looked_at(name, _first_line(error), _AGAIN)))
-    box.put((name, None))
+        box.put(_Unfinished(name, _first_line(error)))
+    box.put(name)
 
 
-def _told_once(findings: Sequence[Finding]) -> list[Finding]:
-    """Return findings of which no two say the same: one thing may keep many checks from their end."""
-    return list({(finding.what, finding.remedy): finding for finding in reversed(findings)}.values())[::-1]
-
-
-def _unfinished(name: str, patience_s: float) -> Finding:
-    return _not_looked_at(name, f"it took longer than {patience_s:g} s", _AGAIN)
-
-
-def _not_looked_at(name: str, why: str, remedy: str) -> Finding:
-    return Finding(name, "warning", f"Not all was looked at, because {why}.", remedy)
+def _tell_once(unfinished: Sequence[_Unfinished]) -> Iterator[Finding]:
+    """Give one finding for each reason: one broken package may keep many checks from their end."""
+    checks: dict[tuple[str, str], list[str]] = {}
+    for one in unfinished:
+        checks.setdefault((one.why, one.remedy), []).append(one.check)
+    for (why, remedy), names in checks.items():
+        who = f"The check {names[0]}" if len(names) == 1 else f"The checks {', '.join(names[:-1])} and {names[-1]}"
+        yield Finding(names[0], "warning", f"{who} did not come to an end, because {why}.", remedy)
 
 
 def _first_line(error: Exception) -> str:

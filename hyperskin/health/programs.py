@@ -31,7 +31,7 @@ def look(root: Path) -> Iterator[Finding]:
 
 
 def _python(itself: Distribution) -> Iterator[Finding]:
-    wanted, found = itself.metadata["Requires-Python"] or "", platform.python_version()
+    wanted, found = "".join(itself.metadata.get_all("Requires-Python") or ()), platform.python_version()
     if not SpecifierSet(wanted).contains(found, prereleases=True):
         what = f"Python must be {wanted}; this one is {found}."
         yield Finding("programs", "broken", what, "PYTHON=python3.11 make setup")
