@@ -28,9 +28,11 @@ def look(root: Path) -> Iterator[Finding]:
     """Look at the files, and ask the servers."""
     for name in _LOSS:
         yield from _file(root, name)
-    for variable in _DRIVERS:
-        if address := os.environ.get(variable, ""):
-            yield from _address(variable, address)
+    addresses = {variable: address for variable in _DRIVERS if (address := os.environ.get(variable, ""))}
+    if any(address.startswith("postgres") for address in addresses.values()):
+        yield from _password_file()
+    for variable, address in addresses.items():
+        yield from _address(variable, address)
 
 
 def _file(root: Path, name: str) -> Iterator[Finding]:
@@ -71,7 +73,6 @@ def _postgresql(variable: str, address: str, parts: SplitResult) -> Iterator[Fin
         what = f"The address in {variable} must hold no password, for `ps` and logs show it; it holds one."
         remedy = f"export {variable}={_without(address)} PGPASSFILE=FILE  # HOST:PORT:*:USER:PASSWORD, mode 600"
         yield Finding("databases", "warning", what, remedy)
-    yield from _password_file()
     if find_spec(driver) is None:
         what = f"The driver of {variable}, {driver}, must be installed; it is not."
         yield Finding("databases", "broken", what, "pip install 'hyperskin[cluster]'")
