@@ -17,6 +17,7 @@ from hyperskin.atomic import file_sha256, temporary_path
 from hyperskin.commands.init import shipped_params
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.manifest import CaptureEntry, describe_file, write_manifest
+from hyperskin.health.runs import _move
 from hyperskin.ledger import Ledger
 from hyperskin.pairs import PAIRS
 from hyperskin.tracking.journal import FINISHED, Journal
@@ -43,6 +44,7 @@ stages:
 TRAINING = """
 import sys, time
 from pathlib import Path
+from hyperskin.health.runs import _move
 from hyperskin.ledger import Ledger
 
 with Ledger.of(Path(sys.argv[1])).claim("killed", about={"model": "hrnet", "pair": "rgb_vis"}, stale_s=60):
@@ -80,9 +82,7 @@ def make_template(root: Path) -> None:
 def copy_template(template: Path, root: Path) -> Path:
     """Copy it to another folder, where its store looks for its files there."""
     shutil.copytree(template, root, symlinks=True)
-    with store(root) as connection:
-        location = (root / ARTIFACTS).resolve().as_uri()
-        connection.execute("UPDATE experiments SET artifact_location = ? WHERE name != 'Default'", [location])
+    _move(root / STORE, (template / ARTIFACTS).resolve().as_uri(), (root / ARTIFACTS).resolve())
     access = f"PREFECT_API_URL=http://127.0.0.1:{free_port()}/api\nPREFECT_API_AUTH_STRING={SECRET}\n"
     (root / ".env").write_text(access)
     (root / ".env").chmod(0o600)
