@@ -55,6 +55,34 @@ def prefect_address() -> str | None:
     return os.environ.get("PREFECT_API_URL") or None
 
 
+def prefect_secret() -> str:
+    """Return USER:PASSWORD of the Prefect server, PREFECT_API_AUTH_STRING, or nothing where it is unset."""
+    return os.environ.get("PREFECT_API_AUTH_STRING", "")
+
+
+def mlflow_login() -> tuple[str, str]:
+    """Return user and password of the MLflow server, MLFLOW_TRACKING_USERNAME and _PASSWORD; empty where unset."""
+    return os.environ.get("MLFLOW_TRACKING_USERNAME", ""), os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+
+
+def database_addresses() -> dict[str, str]:
+    """Return the addresses of databases and of the MLflow server that are set, by variable, as they were written."""
+    names = ("HYPERSKIN_DATABASE", "MLFLOW_TRACKING_URI", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
+    return {name: address for name in names if (address := os.environ.get(name))}
+
+
+def password_file() -> Path | None:
+    """Return the file with the passwords of PostgreSQL servers, PGPASSFILE, or None where it is unset."""
+    file = os.environ.get("PGPASSFILE")
+    return Path(file) if file else None
+
+
+def thread_limit() -> int | None:
+    """Return how many threads libraries were told to use, OMP_NUM_THREADS; None where it is unset or no number."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return int(limit) if limit.isdecimal() else None
+
+
 def own_repository() -> Path | None:
     """Return the repository of this machine named by HYPERSKIN_ROOT, or None where it is unset."""
     folder = os.environ.get("HYPERSKIN_ROOT")

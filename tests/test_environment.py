@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from hyperskin import environment
 from hyperskin.environment import (
     apply_closed_settings,
     child_environment,
     closed_settings,
+    opened_settings,
     own_origins,
     real_data,
     repository_root,
@@ -168,6 +170,29 @@ def test_only_this_module_reads_the_environment():
     ]
 
     assert readers == ["hyperskin/environment.py"]
+
+
+def test_what_opens_a_locked_setting_is_remembered_from_before_it_was_closed(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "_opened", {})
+    for name in environment._LOCKED:
+        monkeypatch.delenv(name, raising=False)
+    assert opened_settings() == {}
+    monkeypatch.setenv("DO_NOT_TRACK", "true")  # another word for the same
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "")
+    assert opened_settings() == {}
+    monkeypatch.setenv("DO_NOT_TRACK", "0")
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "True")
+    opened = {"DO_NOT_TRACK": "0", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "True"}
+    assert opened_settings() == opened
+    before, mask = dict(os.environ), os.umask(0o077)
+    try:
+        apply_closed_settings(tmp_path)
+        assert os.environ["DO_NOT_TRACK"] == "1"
+        assert opened_settings() == opened
+    finally:
+        os.umask(mask)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def test_the_origins_are_the_two_names_of_this_machine():

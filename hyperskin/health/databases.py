@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from hyperskin.environment import database_addresses, password_file
 from hyperskin.health.finding import Finding
 from hyperskin.health.sqlite import fault
 from hyperskin.tracking.answers import answers, first_line, without_password
@@ -28,7 +29,7 @@ def look(root: Path) -> Iterator[Finding]:
     """Look at the files, and ask the servers."""
     for name in _LOSS:
         yield from _file(root, name)
-    addresses = {variable: address for variable in _DRIVERS if (address := os.environ.get(variable, ""))}
+    addresses = database_addresses()
     if any(address.startswith("postgres") for address in addresses.values()):
         yield from _password_file()
     for variable, address in addresses.items():
@@ -82,14 +83,15 @@ def _postgresql(variable: str, address: str, parts: SplitResult) -> Iterator[Fin
 
 
 def _password_file() -> Iterator[Finding]:
-    named = os.environ.get("PGPASSFILE", "")
-    path = Path(named)
-    if named and not path.is_file():
-        what = f"PGPASSFILE must name the file with the database's password; {named} is none."
+    path = password_file()
+    if path is None:
+        return
+    if not path.is_file():
+        what = f"PGPASSFILE must name the file with the database's password; {path} is none."
         yield Finding("databases", "broken", what, "unset PGPASSFILE")
-    elif named and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        what = f"The password file {named} must be closed to other users, or it is ignored; it is open to them."
-        yield Finding("databases", "broken", what, f"chmod 600 {named}", lambda: _close(path))
+    elif path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        what = f"The password file {path} must be closed to other users, or it is ignored; it is open to them."
+        yield Finding("databases", "broken", what, f"chmod 600 {path}", partial(_close, path))
 
 
 def _close(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hyperskin.environment import PREFECT_PORT, prefect_address
+from hyperskin.environment import PREFECT_PORT, prefect_address, prefect_secret
 from hyperskin.errors import HyperSkinError
 from hyperskin.health.access import SECRET, read_access, server_address
 from hyperskin.health.finding import Finding
@@ -34,7 +34,7 @@ def look(root: Path) -> Iterator[Finding]:
     """Ask the server, where one answers; a server that nobody named may be down."""
     named, given = server_address(root), prefect_address()
     address = named or f"http://127.0.0.1:{PREFECT_PORT}/api"
-    secret = os.environ.get(SECRET) or read_access(root).get(SECRET, "")
+    secret = prefect_secret() or read_access(root).get(SECRET, "")
     server = PrefectServer(address, secret)
     if not server.answers():
         if given:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import urllib.request
 from base64 import b64encode
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+from hyperskin.environment import mlflow_login
 
 _ANSWER_S = 3.0
 
@@ -28,6 +29,5 @@ def ask_server(uri: str, question: str) -> dict[str, Any]:
 
 
 def _credentials(user: str | None, password: str | None) -> dict[str, str]:
-    user = user or os.environ.get("MLFLOW_TRACKING_USERNAME")
-    password = password or os.environ.get("MLFLOW_TRACKING_PASSWORD") or ""
-    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"} if user else {}
+    login = (user, password or "") if user else mlflow_login()
+    return {"Authorization": f"Basic {b64encode(':'.join(login).encode()).decode()}"} if login[0] else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import re
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,7 +17,7 @@ from hyperskin.sources.catalog import find_source
 
 _FROM_GIT = {"sources", ".gitkeep", ".gitignore"}
 _FOLDERS = ("data", "mlruns", "reports", ".prefect", ".dvc/cache")
-_SECRETS = (".env", ".dvc/config.local")
+_SECRETS = {".env": re.compile("="), ".dvc/config.local": re.compile("password|secret|key|token|connection_string")}
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _HERE = ("", "file")
 
@@ -25,14 +26,15 @@ def look(root: Path) -> Iterator[Finding]:
     """Look at the modes of folders and secrets."""
     shows_people = _shows_people(root)
     severity: Severity = "broken" if shows_people else "warning"
+    so_far = "" if shows_people else ", and its people are made up so far"
     for name in _FOLDERS:
         if _is_open_folder(root / name):
-            what = f"The folder {name} must be closed to other users of this machine; its mode is {_mode(root / name)}."
+            what = f"The folder {name} must be closed to other users of this machine; its mode is {_mode(root / name)}{so_far}."
             yield Finding("privacy", severity, what, f"chmod 700 {name}", _close(root, name, 0o700))
-    for name in _SECRETS:
+    for name, secret in _SECRETS.items():
         path = root / name
-        if path.is_file() and _open_to(path):
-            what = f"The file {name} may hold a secret and must be closed to other users; its mode is {_mode(path)}."
+        if path.is_file() and _open_to(path) and secret.search(path.read_text(encoding="utf-8", errors="replace")):
+            what = f"The file {name} holds a secret and must be closed to other users; its mode is {_mode(path)}."
             yield Finding("privacy", "broken", what, f"chmod 600 {name}", _close(root, name, 0o600))
     if shows_people:
         yield from _remotes(root)

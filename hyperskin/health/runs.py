@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -139,8 +138,5 @@ def _served_places(uri: str) -> Iterator[Finding]:
                 f"The files of the experiment {name} must go to the MLflow server; they go to {location} on the disk "
                 "of whoever trains, for it was not made through the server."
             )
-            remedy = (
-                f"MLFLOW_TRACKING_URI={os.environ.get('MLFLOW_TRACKING_URI', uri)} mlflow experiments rename "
-                f"--experiment-id {number} --new-name {name}-before && hyperskin prepare"
-            )
+            remedy = f"mlflow experiments rename --experiment-id {number} --new-name {name}-before && hyperskin prepare"
             yield Finding("runs", "broken", what, remedy)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hyperskin.environment import locked_value, opened_settings
+from hyperskin.environment import locked_value, opened_settings, thread_limit
 from hyperskin.health.finding import Finding
 
 _OPENS = {
@@ -31,7 +31,7 @@ def look(root: Path) -> Iterator[Finding]:  # noqa: ARG001 - every check is aske
 
 
 def _threads() -> Iterator[Finding]:
-    given, cores = os.environ.get("OMP_NUM_THREADS", ""), len(os.sched_getaffinity(0))
-    if given.isdecimal() and int(given) > cores:
+    given, cores = thread_limit(), len(os.sched_getaffinity(0))
+    if given is not None and given > cores:
         what = f"OMP_NUM_THREADS must be at most the number of cores, {cores}; it is {given}, so that threads wait."
         yield Finding("variables", "warning", what, f"export OMP_NUM_THREADS={cores}")

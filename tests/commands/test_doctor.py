@@ -81,7 +81,7 @@ def test_what_is_broken_is_said_with_what_to_do(root):
     (root / ".env").chmod(0o644)
     broken = _doctor(root)
     assert broken.returncode == 1
-    assert "  - The file .env may hold a secret and must be closed to other users; its mode is 644." in broken.stdout
+    assert "  - The file .env holds a secret and must be closed to other users; its mode is 644." in broken.stdout
     assert "      do: chmod 600 .env\n" in broken.stdout
     assert "`hyperskin doctor --fix` mends 1 of them." in broken.stdout
     fixed = _doctor(root, "--fix")
