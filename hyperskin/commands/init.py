@@ -18,6 +18,7 @@ from hyperskin.data.split import assign_splits, choose_held_out
 from hyperskin.errors import DataError, HyperSkinError, MissingFileError, ParamsError
 from hyperskin.params import FILE_NAME, Params, PhantomParams, section_values
 from hyperskin.phantom.recipe import held_out
+from hyperskin.private import close_folders
 from hyperskin.sources.catalog import find_source
 from hyperskin.sources.given_masks import find_masks
 from hyperskin.sources.phantom import CAPTURES, Phantom, counts_bytes
@@ -126,7 +127,7 @@ def _init_phantom(choice: Choice, test: Sequence[str], valid: Sequence[str], ove
     text = choice.fill(_hold_out(subjects, test or rest_test, valid or rest_valid))
     params = Params.parse_text(text, FILE_NAME)
     _refuse_to_lose_edits(text, overwrite)
-    write_sources(SOURCES, choice.source, captures)
+    _write_sources(choice.source, captures)
     write_text(FILE_NAME, text)
     _tell_phantom(params.phantom)
 
@@ -143,7 +144,7 @@ def _init_files(choice: Choice, test: Sequence[str], valid: Sequence[str], overw
     text = choice.fill(_hold_out(subjects, test, valid))
     Params.parse_text(text, FILE_NAME)
     _refuse_to_lose_edits(text, overwrite)
-    write_sources(SOURCES, choice.source, captures)
+    _write_sources(choice.source, captures)
     write_text(FILE_NAME, text)
     _log.info("%s: %d captures of %d subjects listed in %s", choice.source, len(captures), len(subjects), SOURCES)
 
@@ -152,11 +153,8 @@ def _rescan() -> None:
     params = Params.read(FILE_NAME)
     if find_source(params.source.name).invented:
         size = params.phantom
-        write_sources(
-            SOURCES,
-            params.source.name,
-            Phantom().plan(subjects=size.subjects, captures=size.captures, seed=size.seed),
-        )
+        captures = Phantom().plan(subjects=size.subjects, captures=size.captures, seed=size.seed)
+        _write_sources(params.source.name, captures)
         _tell_phantom(size)
         _log.info("next: dvc repro")
         return
@@ -168,8 +166,14 @@ def _rescan() -> None:
     captures = _list_captures(
         params.source.name, Path(params.source.path), Path(params.source.masks) if params.source.masks else None
     )
-    write_sources(SOURCES, params.source.name, captures)
+    _write_sources(params.source.name, captures)
     _log.info("%s: %d captures listed in %s; next: dvc repro", params.source.name, len(captures), SOURCES)
+
+
+def _write_sources(source: str, captures: Sequence[SourceCapture]) -> None:
+    """List the captures, in folders that are closed before any person's data come there."""
+    write_sources(SOURCES, source, captures)
+    close_folders(Path())
 
 
 def _tell_phantom(phantom: PhantomParams) -> None:

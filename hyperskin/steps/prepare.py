@@ -8,6 +8,7 @@ from pathlib import Path
 from hyperskin.data.manifest import Manifest
 from hyperskin.pairs import find_pair
 from hyperskin.params import Params
+from hyperskin.private import close_folders
 from hyperskin.steps.finished import reachable_store
 from hyperskin.steps.present import require_recorded
 from hyperskin.steps.settle import settle
@@ -32,6 +33,7 @@ def prepare(*, params_file: Path = Path("params.yaml"), data: Path = Path("data"
     root = Path.cwd()
     if data.resolve() == (root / "data").resolve():
         require_recorded(root)
+    close_folders(root)
     store = reachable_store(root)
     for sentence in settle(root):
         _log.warning("%s", sentence)

@@ -40,6 +40,18 @@ def test_it_writes_parameters_and_lists_every_file_with_its_hash(scenes: Path) -
     assert {len(file["sha256"]) for file in files} == {64}
 
 
+def test_nobody_else_can_enter_where_people_will_be(scenes: Path) -> None:
+    for folder in (Path(".dvc"), Path("data"), Path("reports")):
+        folder.mkdir(mode=0o755)
+    init(source="cave", path=scenes)
+    closed = [Path(name) for name in ("data", "reports", ".dvc/cache")]
+    assert [folder.stat().st_mode & 0o777 for folder in closed] == [0o700] * 3
+    assert Path(".dvc").stat().st_mode & 0o777 == 0o755
+    Path("data").chmod(0o755)
+    init(rescan=True)
+    assert Path("data").stat().st_mode & 0o777 == 0o700
+
+
 def test_given_masks_travel_with_their_capture(scenes: Path, tmp_path: Path) -> None:
     write_mask(tmp_path / "masks", "face_ms_skin")
     write_mask(tmp_path / "masks", "face_ms_print")
