@@ -41,23 +41,23 @@ def look(root: Path) -> Iterator[Finding]:
 
 
 def _files(manifest: Manifest) -> Iterator[Finding]:
-    gone, others, count = [], [], 0
-    for entry in manifest.captures.values():
-        for file in entry.files():
-            count += 1
-            try:
-                if (manifest.root / file.path).stat().st_size != file.size_bytes:
-                    others.append(f"data/{file.path}")
-            except OSError:
-                gone.append(f"data/{file.path}")
+    gone, others = [], []
+    sizes = {file.path: file.size_bytes for entry in manifest.captures.values() for file in entry.files()}
+    for path, size_bytes in sizes.items():
+        try:
+            if (manifest.root / path).stat().st_size != size_bytes:
+                others.append(f"data/{path}")
+        except OSError:
+            gone.append(f"data/{path}")
     for paths, fault in ((gone, "gone"), (others, "of another size")):
         if paths:
             more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
             what = (
-                f"The {count} files that the manifest lists must be there as it says; {len(paths)} are {fault}: "
+                f"The {len(sizes)} files that the manifest lists must be there as it says; "
+                f"{len(paths)} {'is' if len(paths) == 1 else 'are'} {fault}: "
                 f"{', '.join(paths[:_SHOWN])}{more}."
             )
-            yield Finding("data", "broken", what, "dvc checkout && dvc repro")
+            yield Finding("data", "broken", what, "dvc checkout; dvc repro")
 
 
 def _is_recorded(root: Path) -> bool:

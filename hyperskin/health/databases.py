@@ -116,7 +116,7 @@ def _refusal(address: str) -> str:
 def _split(address: str) -> SplitResult | None:
     try:
         parts = urlsplit(address)
-        return parts if parts.scheme and parts.port != 0 else None
+        return parts if parts.scheme and parts.port != 0 else None  # a port that is no number raises
     except ValueError:
         return None
 

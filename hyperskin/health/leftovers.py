@@ -29,12 +29,14 @@ def look(root: Path) -> Iterator[Finding]:
             yield Finding("leftovers", "warning", sentence, "hyperskin doctor --fix", fix)
     stale = {name: find_stale(root / name) for name in _FOLDERS if (root / name).is_dir()}
     if count := sum(map(len, stale.values())):
-        what = f"{count} temporary files in {' and '.join(name for name in stale if stale[name])} lost their writers."
+        where = " and ".join(name for name in stale if stale[name])
+        what = f"Temporary files of dead writers must not stay; {where} {'holds' if count == 1 else 'hold'} {count}."
         yield Finding("leftovers", "warning", what, "hyperskin doctor --fix", partial(_remove, root))
     left = [journal for journal in find_journals(root) if _is_undelivered(journal)]
     if left:
         names = ", ".join(_name(journal) for journal in left[:3]) + (" and more" if len(left) > 3 else "")
-        what = f"MLflow lacks something of {len(left)} runs that ended ({names}); it is whole in mlruns/journal."
+        runs = "a run" if len(left) == 1 else f"{len(left)} runs"
+        what = f"MLflow must know all of {runs} that ended ({names}); it does not, but mlruns/journal does."
         yield Finding("leftovers", "warning", what, "hyperskin sync")
 
 
@@ -72,4 +74,4 @@ def _settle(root: Path) -> str:
 
 def _remove(root: Path) -> str:
     count = sum(remove_stale(root / name) for name in _FOLDERS if (root / name).is_dir())
-    return f"{count} temporary files that had lost their writers are removed."
+    return f"Temporary files of dead writers are removed: {count}."

@@ -13,12 +13,11 @@ from pathlib import Path
 from hyperskin.errors import HyperSkinError
 from hyperskin.health.finding import Finding, Severity
 from hyperskin.params import FILE_NAME, Params
+from hyperskin.private import PRIVATE, is_open
 from hyperskin.sources.catalog import find_source
 
 _FROM_GIT = {"sources", ".gitkeep", ".gitignore"}
-_FOLDERS = ("data", "mlruns", "reports", ".prefect", ".dvc/cache")
 _SECRETS = {".env": re.compile("="), ".dvc/config.local": re.compile("password|secret|key|token|connection_string")}
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _HERE = ("", "file")
 
 
@@ -27,13 +26,14 @@ def look(root: Path) -> Iterator[Finding]:
     shows_people = _shows_people(root)
     severity: Severity = "broken" if shows_people else "warning"
     so_far = "" if shows_people else ", and its people are made up so far"
-    for name in _FOLDERS:
+    for name in PRIVATE:
         if _is_open_folder(root / name):
-            what = f"The folder {name} must be closed to other users of this machine; its mode is {_mode(root / name)}{so_far}."
+            mode = _mode(root / name)
+            what = f"The folder {name} must be closed to other users of this machine; its mode is {mode}{so_far}."
             yield Finding("privacy", severity, what, f"chmod 700 {name}", _close(root, name, 0o700))
     for name, secret in _SECRETS.items():
         path = root / name
-        if path.is_file() and _open_to(path) and secret.search(path.read_text(encoding="utf-8", errors="replace")):
+        if path.is_file() and is_open(path) and secret.search(path.read_text(encoding="utf-8", errors="replace")):
             what = f"The file {name} holds a secret and must be closed to other users; its mode is {_mode(path)}."
             yield Finding("privacy", "broken", what, f"chmod 600 {name}", _close(root, name, 0o600))
     if shows_people:
@@ -42,13 +42,9 @@ def look(root: Path) -> Iterator[Finding]:
 
 def _is_open_folder(folder: Path) -> bool:
     """Tell whether others can enter a folder and read something there that git does not hold."""
-    if not folder.is_dir() or not _open_to(folder):
+    if not folder.is_dir() or not is_open(folder):
         return False
-    return any(_open_to(path) for path in folder.iterdir() if path.name not in _FROM_GIT and not path.is_symlink())
-
-
-def _open_to(path: Path) -> bool:
-    return bool(path.stat().st_mode & _OTHERS)
+    return any(is_open(path) for path in folder.iterdir() if path.name not in _FROM_GIT and not path.is_symlink())
 
 
 def _mode(path: Path) -> str:

@@ -19,6 +19,7 @@ from hyperskin.tracking.store import ARTIFACTS, EXPERIMENT, STORE, SWEEPS, store
 
 _REVISION = re.compile(r"""^(down_)?revision\s*=\s*["'](\w+)["']""", re.MULTILINE)
 _LOCATIONS = "SELECT experiment_id, name, artifact_location FROM experiments WHERE lifecycle_stage = 'active'"
+_SHOWN = 3
 _DEFAULT = "Default"  # MLflow's own; nothing of ours goes there
 # Where the store keeps the place of files, all of them below the experiment's.
 _PLACES = (
@@ -46,12 +47,12 @@ def look(root: Path) -> Iterator[Finding]:
 def _file_store(root: Path) -> Iterator[Finding]:
     left = sorted((root / "mlruns").glob("*/meta.yaml"))
     if left:
-        folder = left[0].parent.name
+        more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
         what = (
-            f"mlruns/{folder} is of MLflow's old store of files ({len(left)} experiments), which MLflow 3 refuses to "
-            "read: its runs are not seen."
+            f"{' and '.join(f'mlruns/{path.parent.name}' for path in left[:_SHOWN])}{more} must not be there: MLflow 3 "
+            "refuses to read its old store of files, so that those runs are not seen."
         )
-        yield Finding("runs", "warning", what, f"mkdir old-mlruns && mv mlruns/{folder} old-mlruns/")
+        yield Finding("runs", "warning", what, "mkdir -p mlruns-of-files && mv mlruns/[0-9]* mlruns-of-files/")
 
 
 def _revision(database: Path, uri: str) -> Iterator[Finding]:

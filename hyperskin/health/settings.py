@@ -23,7 +23,10 @@ def look(root: Path) -> Iterator[Finding]:
         except HyperSkinError as error:
             is_profile = path.name != FILE_NAME
             what = str(error).replace(f"{root}/", "")
-            yield Finding("settings", "warning" if is_profile else "broken", what, f"git diff {path.name}")
+            remedy = (
+                f"mv {path.name} {path.name}.old" if is_profile else f"git diff {path.name}  # what was changed last"
+            )
+            yield Finding("settings", "warning" if is_profile else "broken", what, remedy)
         else:
             yield from _files(root, params, path.name)
             yield from _dask(params.execution.dask, path.name)
