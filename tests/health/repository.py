@@ -433,7 +433,7 @@ def a_driver_that_does_not_answer(root, environment):
 
 
 BROKEN, WARNING, HINT = "broken", "warning", "hint"
-DAMAGES = (
+_ALL = (
     Damage(another_fastapi, "programs", BROKEN, "fastapi", stands_alone=True),
     Damage(fastapi_elsewhere, "programs", BROKEN, "one folder", stands_alone=True),
     Damage(a_missing_package, "programs", BROKEN, "there-is-no-such-thing"),
@@ -487,3 +487,6 @@ DAMAGES = (
     Damage(a_gpu_and_a_torch_without_cuda, "gpu", WARNING, "must be a CUDA build", stands_alone=True),
     Damage(a_driver_that_does_not_answer, "gpu", BROKEN, "could not talk to the driver", stands_alone=True),
 )
+# Where there is a GPU, its trainings need no cores, and torch is built for it.
+_WITHOUT_GPU = (more_trainings_than_cores, a_gpu_and_a_torch_without_cuda)
+DAMAGES = tuple(one for one in _ALL if one.do not in _WITHOUT_GPU or shutil.which("nvidia-smi") is None)
