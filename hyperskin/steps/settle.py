@@ -99,4 +99,5 @@ def _files(root: Path, only_look: bool) -> Iterator[str]:
     """Remove temporary files of dead writers from where trainings write, and MLflow's database is made."""
     folder = root / "mlruns"
     if count := len(find_stale(folder)) if only_look else remove_stale(folder):
-        yield f"{count} temporary files in mlruns had lost their writers."
+        files = "temporary file" if count == 1 else "temporary files"
+        yield f"{count} {files} in mlruns had lost their writers."

@@ -142,6 +142,8 @@ def running(uri: str) -> list[RunningRun]:
         try:
             return [RunningRun(*row) for row in _read(Path(uri.removeprefix(_SQLITE)), _RUNNING, list(_NOTES))]
         except sqlite3.Error as error:
+            if "no such table" in str(error):
+                return []  # MLflow would make its tables, and whoever asks may only want to look
             _log.debug("MLflow is asked instead: %s", error)
     found = [run for name in _NOTES for run in _ask_for_runs(uri, "attributes.status = 'RUNNING'", name)]
     return [

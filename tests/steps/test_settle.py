@@ -129,7 +129,7 @@ def test_what_was_killed_is_settled_and_a_second_time_there_is_nothing(root, led
         f"The training of hrnet on rgb_vis was broken off ({killed} is gone); it goes on where it was.",
         f"MLflow took the run {run_id} for running; {killed} is gone, so it was killed.",
         f"{RWLOCK} was left half written by a DVC that was killed.",
-        "1 temporary files in mlruns had lost their writers.",
+        "1 temporary file in mlruns had lost their writers.",
     ]
     [attempt] = ledger.newest()
     assert (attempt.process, attempt.state) == (killed, "lost")
@@ -214,7 +214,7 @@ def test_temporary_files_of_the_living_and_files_of_other_names_stay(root):
         (folder / name).touch()
     dead = f"{atomic._HOST}-{2**22 + 1}"  # no system numbers its processes so high
     (folder / f".cursor.json.{dead}.0123abcd.tmp").touch()
-    assert settle(root) == ["1 temporary files in mlruns had lost their writers."]
+    assert settle(root) == ["1 temporary file in mlruns had lost their writers."]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 

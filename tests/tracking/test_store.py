@@ -216,6 +216,13 @@ def test_what_runs_is_found_with_its_process_until_it_is_marked(uri, finish, pro
     assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", "its process was gone")
 
 
+def test_a_file_without_mlflows_tables_has_no_running_run_and_gets_none(tmp_path):
+    empty = tmp_path / "mlflow.db"
+    empty.touch()
+    assert running(f"sqlite:///{empty}") == []
+    assert empty.stat().st_size == 0
+
+
 def test_where_there_is_no_store_nothing_runs(tmp_path):
     assert running(f"sqlite:///{tmp_path}/mlflow.db") == []
     assert list(tmp_path.iterdir()) == []
