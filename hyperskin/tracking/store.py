@@ -35,6 +35,7 @@ _FINISHED = """
     AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
     ORDER BY runs.start_time
 """
+_TABLES = "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
 _RUNNING = """
     SELECT runs.run_uuid, coalesce(process.value, ''), coalesce(unit.value, '') FROM runs
     JOIN experiments USING (experiment_id)
@@ -139,11 +140,12 @@ def running(uri: str) -> list[RunningRun]:
         ServiceError: The store does not answer within seconds.
     """
     if uri.startswith(_SQLITE):
+        path = Path(uri.removeprefix(_SQLITE))
         try:
-            return [RunningRun(*row) for row in _read(Path(uri.removeprefix(_SQLITE)), _RUNNING, list(_NOTES))]
-        except sqlite3.Error as error:
-            if "no such table" in str(error):
+            if not _read(path, _TABLES, []):
                 return []  # MLflow would make its tables, and whoever asks may only want to look
+            return [RunningRun(*row) for row in _read(path, _RUNNING, list(_NOTES))]
+        except sqlite3.Error as error:
             _log.debug("MLflow is asked instead: %s", error)
     found = [run for name in _NOTES for run in _ask_for_runs(uri, "attributes.status = 'RUNNING'", name)]
     return [
