@@ -89,7 +89,8 @@ def _others() -> Iterator[Finding]:
 
 def _is_ours(number: str) -> bool:
     try:
-        return any("hyperskin" in word for word in psutil.Process(int(number)).cmdline())
+        words = psutil.Process(int(number)).cmdline()
+        return any(Path(word).name == "hyperskin" or word.startswith("hyperskin.") for word in words)
     except (psutil.Error, ValueError):
         return False
 

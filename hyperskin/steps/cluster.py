@@ -122,8 +122,9 @@ def _connected(address: str) -> Iterator[Client]:
             "`execution.dask` needs the package distributed; it is not installed: pip install 'hyperskin[cluster]', or "
             "leave `execution.dask` empty."
         ) from None
-    for handler in logging.getLogger("distributed").handlers:
-        handler.setLevel(logging.CRITICAL)  # it tells of a lost scheduler in tracebacks; we do in a sentence
+    for handler in logging.getLogger("distributed").handlers:  # they tell of a lost scheduler in tracebacks; we do in
+        handler.setLevel(logging.CRITICAL)  # a sentence
+    logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=_CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:  # nobody there, another protocol, a certificate that is missing

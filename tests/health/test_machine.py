@@ -5,7 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -61,21 +63,27 @@ def test_the_server_that_belongs_to_a_port_is_no_stranger(body, is_found):
     assert bool(found) == is_found
 
 
+@pytest.fixture
+def everybodys_folder():
+    """A folder that every user of this machine may enter, which pytest's are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_folder_of_another_user_is_broken(tmp_path):
-    (tmp_path / "data").mkdir(mode=0o755)
-    (tmp_path / "mlruns").mkdir(mode=0o755)
-    os.chown(tmp_path / "data", 65534, 65534)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+def test_a_folder_of_another_user_is_broken(everybodys_folder):
+    (everybodys_folder / "data").mkdir(mode=0o755)
+    (everybodys_folder / "mlruns").mkdir(mode=0o755)
+    os.chown(everybodys_folder / "data", 65534, 65534)
     script = (
         "import os, sys; from pathlib import Path; from hyperskin.health.machine import look_at_folders\n"
         "os.setuid(65534)\n"
-        f"print([one.remedy for one in look_at_folders(Path({str(tmp_path)!r}))])"
+        f"print([one.remedy for one in look_at_folders(Path({str(everybodys_folder)!r}))])"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "['sudo chown -R $USER .', 'sudo chown -R $USER mlruns']"
-    assert list(look_at_folders(tmp_path)) == []
+    assert list(look_at_folders(everybodys_folder)) == []
 
 
 def test_a_free_port_is_free():

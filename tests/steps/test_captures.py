@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,23 +144,23 @@ def test_a_request_to_end_is_heard_at_once_and_leaves_nobody_and_nothing(
         "        sys.exit('stopped')\n"
     )
     (tmp_path / "main.py").write_text(script)
-    (tmp_path / "temporary").mkdir()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent),
-        "TMPDIR": str(tmp_path / "temporary"),
-    }
-    process = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env=environment, stderr=subprocess.PIPE)
     told = [tmp_path / "out" / "p" / f"p{i}.pid" for i in range(2)]
-    _wait_until(lambda: all(path.is_file() for path in told))
-    began = time.monotonic()
-    process.send_signal(number)
-    _, said = process.communicate()
-    assert time.monotonic() - began < 5
-    assert said.decode().splitlines()[-1] == "stopped"
-    assert b"leaked" not in said
-    _wait_until(lambda: not any(_is_running(int(path.read_text())) for path in told))
-    assert not any((tmp_path / "temporary").iterdir())
+    command = [sys.executable, str(tmp_path / "main.py")]
+    with tempfile.TemporaryDirectory() as temporary:  # near the root: the name of a socket may not be long
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": temporary}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+            try:
+                _wait_until(lambda: all(path.is_file() for path in told))
+                began = time.monotonic()
+                process.send_signal(number)
+                _, said = process.communicate()
+            finally:
+                process.kill()
+        assert time.monotonic() - began < 5
+        assert said.decode().splitlines()[-1] == "stopped"
+        assert b"leaked" not in said
+        _wait_until(lambda: not any(_is_running(int(path.read_text())) for path in told))
+        assert not any(Path(temporary).iterdir())
 
 
 def tell_and_sleep(folder: Path, name: str) -> tuple[list[str], dict[str, object]]:
