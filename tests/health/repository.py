@@ -475,7 +475,7 @@ _ALL = (
     Damage(a_killed_training, "leftovers", WARNING, "training of hrnet on rgb_vis", is_mended=True),
     Damage(a_run_of_a_dead_process, "leftovers", WARNING, DEAD, is_mended=True),
     Damage(a_run_that_was_not_delivered, "leftovers", WARNING, "hrnet-rgb_vis"),
-    Damage(files_of_dead_writers, "leftovers", WARNING, "temporary files in mlruns", is_mended=True),
+    Damage(files_of_dead_writers, "leftovers", WARNING, "temporary file in mlruns", is_mended=True),
     Damage(cubes_of_dead_writers, "leftovers", WARNING, "data holds 1", is_mended=True),
     Damage(a_server_without_driver, "databases", BROKEN, "postgresql+psycopg://", stands_alone=True),
     Damage(a_server_of_the_wrong_driver, "databases", BROKEN, "postgresql+asyncpg://", stands_alone=True),
