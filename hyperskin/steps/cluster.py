@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import platform
@@ -126,9 +127,14 @@ def _connected(address: str) -> Iterator[Client]:
         handler.setLevel(logging.CRITICAL)  # a sentence
     logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
     try:
+        asyncio.run(_require_scheduler(address))
         client = Client(address, timeout=_CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:  # nobody there, another protocol, a certificate that is missing
-        reason = str(error).partition("\n")[0] or type(error).__name__
+    except (
+        OSError,
+        ValueError,
+        TimeoutError,
+    ) as error:  # nobody there, another protocol, a certificate that is missing
+        reason = str(error).partition("\n")[0] or f"no word within {_CONNECT_S} s"
         raise ServiceError(
             f"A Dask scheduler must answer at {address}, which `execution.dask` names; none does ({reason}): start it "
             "with `dask scheduler`, or leave `execution.dask` empty."
@@ -136,6 +142,17 @@ def _connected(address: str) -> Iterator[Client]:
     with client:
         _require_worker(client, address)
         yield client
+
+
+async def _require_scheduler(address: str) -> None:
+    """Ask who is there; a client waits for ever for the first word of something that is no scheduler."""
+    from distributed.core import rpc
+
+    async def ask() -> None:
+        async with rpc(address) as scheduler:  # type: ignore[no-untyped-call]
+            await scheduler.identity(n_workers=0)
+
+    await asyncio.wait_for(ask(), _CONNECT_S)
 
 
 def _require_worker(client: Client, address: str) -> None:

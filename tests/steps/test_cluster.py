@@ -272,6 +272,16 @@ def test_no_scheduler_is_one_sentence(tmp_path: Path, own: Cluster, monkeypatch:
         make_words(tmp_path / "out", ["p001_a"], own.address)
 
 
+def test_something_silent_that_is_no_scheduler_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(ServiceError, match=r"A Dask scheduler must answer at .* none does \(.*\): start it"):
+            make_words(tmp_path / "out", ["p001_a"], address)
+        assert time.monotonic() - began < 20
+
+
 def test_no_worker_is_one_sentence(tmp_path: Path, own: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     own.start_scheduler()
     wait_until(lambda: _answers(own.port))
