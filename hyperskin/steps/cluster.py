@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+_TALKERS = ("distributed", "distributed.client", "tornado.application")
+"""Who tells of a lost scheduler in tracebacks, where we do in a sentence."""
+
 _CONNECT_S = 10
 _LOOK_S = 2.0
 _PATIENCE_S = 60.0  # a worker that is restarted needs some of it
@@ -123,9 +126,8 @@ def _connected(address: str) -> Iterator[Client]:
             "`execution.dask` needs the package distributed; it is not installed: pip install 'hyperskin[cluster]', or "
             "leave `execution.dask` empty."
         ) from None
-    for handler in logging.getLogger("distributed").handlers:  # they tell of a lost scheduler in tracebacks; we do in
-        handler.setLevel(logging.CRITICAL)  # a sentence
-    logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
+    for name in _TALKERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         asyncio.run(_require_scheduler(address))
         client = Client(address, timeout=_CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]

@@ -203,7 +203,9 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_scheduler_that_goes_away_is_one_sentence_and_what_is_finished_stays(tmp_path: Path, own: Cluster) -> None:
+def test_a_scheduler_that_goes_away_is_one_sentence_and_what_is_finished_stays(
+    tmp_path: Path, own: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
     scheduler = own.start_scheduler()
     own.start_workers(2)
     with (
@@ -212,6 +214,7 @@ def test_a_scheduler_that_goes_away_is_one_sentence_and_what_is_finished_stays(t
     ):
         map_captures("sleep", sleepers(20), tmp_path / "out", workers=0, dask=own.address)
     assert (tmp_path / "out/p/p0").read_text() == "p0"
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.slow
