@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-PRIVATE = ("data", "mlruns", "reports", ".prefect", ".dvc/cache")
+PRIVATE = ("data", "mlruns", "reports", ".cache", ".prefect", ".dvc/cache")
 """Below the repository; git and DVC make some of them, open to all."""
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -17,9 +17,10 @@ def is_open(path: Path) -> bool:
 
 
 def close_folders(root: Path) -> None:
-    """Close the folders that are there, and DVC's cache before DVC makes it, which it does as the shell says."""
+    """Close the folders that are there, and make first those that DVC would make open to all."""
     if (root / ".dvc").is_dir():
-        (root / ".dvc" / "cache").mkdir(exist_ok=True)
+        for name in (".cache", ".dvc/cache"):
+            (root / name).mkdir(exist_ok=True)
     for folder in (root / name for name in PRIVATE):
         if folder.is_dir() and is_open(folder):
             folder.chmod(0o700)

@@ -44,8 +44,8 @@ def test_nobody_else_can_enter_where_people_will_be(scenes: Path) -> None:
     for folder in (Path(".dvc"), Path("data"), Path("reports")):
         folder.mkdir(mode=0o755)
     init(source="cave", path=scenes)
-    closed = [Path(name) for name in ("data", "reports", ".dvc/cache")]
-    assert [folder.stat().st_mode & 0o777 for folder in closed] == [0o700] * 3
+    closed = [Path(name) for name in ("data", "reports", ".cache", ".dvc/cache")]
+    assert [folder.stat().st_mode & 0o777 for folder in closed] == [0o700] * 4
     assert Path(".dvc").stat().st_mode & 0o777 == 0o755
     Path("data").chmod(0o755)
     init(rescan=True)
