@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from hyperskin.atomic import atomic_path
+from hyperskin.atomic import atomic_path, remove_stale
 from hyperskin.environment import tracking_uri
 from hyperskin.errors import MissingFileError
 from hyperskin.tracking.answers import ask
@@ -77,6 +77,7 @@ def prepare_store(root: Path) -> str:
         return uri
     with FileLock(root / "mlruns" / ".mlflow.lock"):
         if not (root / STORE).exists():
+            remove_stale((root / STORE).parent)  # a process that was killed at this very work leaves it half done
             with atomic_path(root / STORE) as temporary:
                 _require_experiments(f"{_SQLITE}{temporary.resolve()}", root)
         elif not set(_NOTES) <= _read_experiments(root / STORE):
