@@ -334,6 +334,16 @@ def interrupted_by_signals(say: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let every request end this process at once, where nothing is begun that would need an orderly end.
+
+    An interruption that comes as an exception may be swallowed while libraries load, and is then lost for good.
+    """
+    with _handling(dict.fromkeys(_END, signal.SIG_DFL)):
+        yield
+
+
+@contextlib.contextmanager
 def deaf_to_signals() -> Iterator[None]:
     """Let nothing interrupt what must be finished."""
     with _handling(dict.fromkeys(_END, signal.SIG_IGN)):

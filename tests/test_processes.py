@@ -404,3 +404,19 @@ def test_who_is_deep_in_torch_ends_in_time_all_the_same(tmp_path):
         process.wait(60)
     assert process.returncode == 143
     assert time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_has_begun_nothing_ends_at_once_though_a_library_swallows_every_exception(number):
+    code = (
+        "import time\nfrom hyperskin.processes import ended_by_signals\n"
+        "with ended_by_signals():\n    print('ready', flush=True)\n"
+        "    while True:\n        try:\n            time.sleep(60)\n        except BaseException:\n            pass\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        try:
+            assert process.wait(10) == -number
+        finally:
+            process.kill()

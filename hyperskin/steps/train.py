@@ -11,7 +11,7 @@ from hyperskin.data.manifest import Manifest
 from hyperskin.errors import HyperSkinError, ServiceError, VersionError
 from hyperskin.ledger import FencedError, Ledger
 from hyperskin.params import Params
-from hyperskin.processes import StopRequest, stop_on_signals
+from hyperskin.processes import StopRequest, ended_by_signals, stop_on_signals
 from hyperskin.steps.claim import claimed, find_interrupted
 from hyperskin.steps.finished import find_finished_units, reachable_store
 from hyperskin.steps.unit import Unit
@@ -54,31 +54,32 @@ def train(
     """
     root = Path.cwd()
     params = Params.read(params_file)
-    manifest = Manifest.read(data / "manifest.json")
-    units = [Unit.of(name, pair, params, manifest) for name in model]
-    _require_expected(units, expect)
-    manifest.require_pairs([units[0].pair])
-    ledger = Ledger.of(root)
-    store = reachable_store(root)
+    with ended_by_signals():
+        manifest = Manifest.read(data / "manifest.json")
+        units = [Unit.of(name, pair, params, manifest) for name in model]
+        _require_expected(units, expect)
+        manifest.require_pairs([units[0].pair])
+        ledger = Ledger.of(root)
+        store = reachable_store(root)
+        finished = find_finished_units(root, units, ledger)
+        for unit in units:
+            if unit.key in finished:
+                _log.info("%s on %s: finished already, skipped", unit.model, unit.pair.name)
+        unfinished = [unit for unit in units if unit.key not in finished]
+        for unit in unfinished:
+            _look_for_others(unit, ledger, must_resume=resume)
+        if not unfinished:
+            return
+        manifest.check_files()
+        gc.disable()  # torch and MLflow take seconds to load, a quarter of them for vain searches for garbage
+        from hyperskin.steps.train_unit import train_unit
+
+        gc.freeze()  # nor need what was loaded be searched later
+        gc.enable()
 
     def is_finished(unit: Unit) -> bool:
         return unit.key in find_finished_units(root, [unit], ledger)
 
-    finished = find_finished_units(root, units, ledger)
-    for unit in units:
-        if unit.key in finished:
-            _log.info("%s on %s: finished already, skipped", unit.model, unit.pair.name)
-    unfinished = [unit for unit in units if unit.key not in finished]
-    for unit in unfinished:
-        _look_for_others(unit, ledger, must_resume=resume)
-    if not unfinished:
-        return
-    manifest.check_files()
-    gc.disable()  # torch and MLflow take seconds to load, a quarter of them for vain searches for garbage
-    from hyperskin.steps.train_unit import train_unit
-
-    gc.freeze()  # nor need what was loaded be searched later
-    gc.enable()
     with stop_on_signals(on_deadline=lambda: _note_killed(root, unfinished)) as stopping:
 
         def train_one(unit: Unit) -> None:
