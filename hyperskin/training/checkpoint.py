@@ -8,6 +8,7 @@ import pickle
 import random
 import re
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -133,7 +134,8 @@ def load_checkpoint(path: Path, *, unit_key: str, made_with: Mapping[str, str] =
 def _read(path: Path) -> Checkpoint | None:
     """Return a checkpoint, None where it is damaged."""
     try:
-        with path.open("rb") as opened:  # torch leaves a file it cannot read open
+        with path.open("rb") as opened, warnings.catch_warnings():  # torch leaves a file it cannot read open
+            warnings.simplefilter("ignore")  # of names that only damage can have brought there
             file = torch.load(opened, map_location="cpu", weights_only=True)
         schema, digest, content = file["schema"], file["digest"], file["content"]
         is_whole = digest == _digest([schema, content])
