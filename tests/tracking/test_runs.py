@@ -196,7 +196,8 @@ def test_run_that_is_cut_short_says_so_and_is_not_finished(uri, start, provenanc
     assert find_finished(uri, [provenance.unit_key]) == {}
 
 
-def test_unfinished_unit_is_taken_up_in_the_same_run(uri, start):
+def test_unfinished_unit_is_taken_up_in_the_same_run(uri, start, monkeypatch):
+    monkeypatch.setattr("hyperskin.tracking.runs._STOPPED_PATIENCE_S", 15.0)  # how long is waited is no part of this
     first = _cut_short(start(), {"val_sam/masked": 0.3})
     with start() as second:
         second.log_epoch({"val_sam/masked": 0.2}, 1)
