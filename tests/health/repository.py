@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -257,6 +258,11 @@ def a_file_that_is_cut_off(root, environment):
     (root / "data" / "cubes" / "p002" / "p002_smile_left.h5").write_bytes(b"a c")
 
 
+def a_file_that_was_made_anew(root, environment):
+    path = root / "data" / "cubes" / "p003" / "p003_smile_left.json"
+    path.write_text(json.dumps({"key": "", "files": {"p003_smile_left.h5": "another"}, "facts": {}}))
+
+
 def no_manifest(root, environment):
     (root / "data" / "manifest.json").unlink()
 
@@ -455,6 +461,7 @@ _ALL = (
     Damage(a_broken_rwlock, "leftovers", BROKEN, "rwlock", is_mended=True),
     Damage(a_file_that_is_gone, "data", BROKEN, "gone: data/cubes/p001/p001_smile_left.h5"),
     Damage(a_file_that_is_cut_off, "data", BROKEN, "of another size: data/cubes/p002/p002_smile_left.h5"),
+    Damage(a_file_that_was_made_anew, "data", BROKEN, "made anew since: data/cubes/p003/p003_smile_left.h5"),
     Damage(no_manifest, "data", BROKEN, "come to their end", stands_alone=True),
     Damage(an_edited_manifest, "data", BROKEN, "digest", stands_alone=True),
     Damage(a_manifest_that_was_not_recorded, "data", BROKEN, "dvc.lock records", stands_alone=True),
