@@ -20,9 +20,13 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from hyperskin.errors import DataError, MissingFileError, ParamsError
 from hyperskin.pairs import find_pair
+from hyperskin.sources.catalog import SOURCES
 from hyperskin.sources.phantom import CAPTURES
 
 FILE_NAME = "params.yaml"
+NETWORKS = ("hscnn_plus", "hrnet", "mst_plus_plus")
+"""The networks of `hyperskin.models.baselines`, which loads torch."""
+
 _DASK_ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9a-fA-F:]+\]|[^\s:/@\[\]]+):\d{1,5}")
 _LARGEST_BYTES = 64 * 1024
 _SMALL = 0.01  # numbers below it are written as powers of ten
@@ -38,6 +42,12 @@ class SourceParams(_Section):
     name: str
     path: str
     masks: str
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        _require_known("the source", name, tuple(SOURCES))
+        return name
 
 
 class PhantomParams(_Section):
@@ -108,6 +118,15 @@ class SplitParams(_Section):
             raise ValueError("`test_fraction` + `valid_fraction` must be below 1")
         return self
 
+    @model_validator(mode="after")
+    def _is_disjoint(self) -> Self:
+        both = [subject for subject in self.test if subject in self.valid]
+        if both:
+            raise ValueError(
+                f"`test` and `valid` must not share a subject; both name {', '.join(both)}: take it out of one"
+            )
+        return self
+
 
 class OwnRecipe(_Section):
     """What one network may train with that differs from the rest; None: as the rest."""
@@ -165,6 +184,13 @@ class TrainParams(_Section):
     augment: bool
     seed: int = Field(ge=0)
     slots: int = Field(ge=1)
+
+    @field_validator("models")
+    @classmethod
+    def _are_known(cls, models: dict[str, NetworkParams]) -> dict[str, NetworkParams]:
+        for name in models:
+            _require_known("each network", name, NETWORKS)
+        return models
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -428,10 +454,19 @@ def _parse_yaml(text: str, origin: str) -> Any:
     return values
 
 
+def _require_known(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"write {near[0]}" if near else "write one of them, or take it out"
+        raise ValueError(f"{what} must be one of {', '.join(known)}; got {name!r}: {advice}")
+
+
 def _explain(error: ValidationError, origin: str) -> str:
     slips = error.errors(include_url=False)
-    first = next((slip for slip in slips if slip["type"] == "extra_forbidden"), slips[0])  # a typo, not what it lacks
-    more = error.error_count() - 1
+    typos = [slip for slip in slips if slip["type"] == "extra_forbidden"]
+    meant = {(*slip["loc"][:-1], _near(slip["loc"])) for slip in typos}  # missing for no other reason than the typo
+    slips = typos + [slip for slip in slips if slip not in typos and slip["loc"] not in meant]
+    first, more = slips[0], len(slips) - 1
     tail = f" ({more} more like this)" if more else ""
     location = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -445,9 +480,13 @@ def _explain(error: ValidationError, origin: str) -> str:
 
 
 def _suggest(location: tuple[int | str, ...]) -> str:
-    known = _known_keys(Params, location[:-1])
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"did you mean `{near[0]}`" if near else f"known are {', '.join(known)}"
+    near = _near(location)
+    return f"did you mean `{near}`" if near else f"known are {', '.join(_known_keys(Params, location[:-1]))}"
+
+
+def _near(location: tuple[int | str, ...]) -> str:
+    """Return the known key that a misspelled one is nearest to; empty where none is near."""
+    return next(iter(difflib.get_close_matches(str(location[-1]), _known_keys(Params, location[:-1]), n=1)), "")
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 
 from hyperskin.commands.init import shipped_params
 from hyperskin.errors import MissingFileError, ParamsError
-from hyperskin.params import Params, profile_file, profile_name, with_own_recipes
+from hyperskin.models.baselines import NAMES
+from hyperskin.params import NETWORKS, Params, profile_file, profile_name, with_own_recipes
 
 
 def _write(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
@@ -33,7 +34,13 @@ def test_the_repository_ships_what_init_writes() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("crop_px:", "crop_pix:"), "`train.crop_pix` is no known key; did you mean `crop_px`"),
+        (("crop_px:", "crop_pix:"), r"`train.crop_pix` is no known key; did you mean `crop_px`\.$"),
+        (("crop_px: 32", "crop_pix: 32\n  zoom: 2"), r"`train.crop_pix`.*`crop_px` \(1 more like this\)\.$"),
+        (("  ridge: 1e-6", "  zoom: 2"), r"`regression.zoom` is no known key; .* \(1 more like this\)\.$"),
+        (("name: phantom", "name: phantoom"), "`source.name`: the source must be one of .*: write phantom"),
+        (("    hrnet:", "    hrnett:"), "`train.models`: each network must be one of .*got 'hrnett': write hrnet"),
+        (("    hrnet:", "    7:"), "`train.models`: each network .*got '7': write one of them, or take it out"),
+        (('valid: ["p004"', 'valid: ["p003", "p001"'), "`split`: .*share.*both name p001, p003: take it out of one"),
         (("  loss: l1", "  loss: l7"), "`train.loss`.*l1.*got 'l7'"),
         (("batch_size: 2", "batch_size: four"), "`train.batch_size`.*integer.*got 'four'"),
         (("batch_size: 2", "batch_size: 0"), "`train.batch_size`.*greater than or equal to 1; got 0"),
@@ -64,6 +71,10 @@ def test_the_repository_ships_what_init_writes() -> None:
 def test_a_slip_is_named_with_its_place(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         Params.read(_write(tmp_path, change))
+
+
+def test_the_networks_are_those_that_can_be_built() -> None:
+    assert NETWORKS == NAMES
 
 
 def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:

@@ -190,6 +190,14 @@ def a_misspelled_key(root, environment):
     _edit(root, "  batch_size:", "  batchsize:")
 
 
+def a_network_that_there_is_not(root, environment):
+    _edit(root, "    hrnet:", "    unet:")
+
+
+def a_subject_on_two_sides(root, environment):
+    _edit(root, 'valid: ["p004"', 'valid: ["p001"')
+
+
 def no_yaml(root, environment):
     (root / "params.yaml").write_bytes(b"train: [\xff")
 
@@ -445,6 +453,8 @@ _ALL = (
     Damage(a_missing_package, "programs", BROKEN, "there-is-no-such-thing"),
     Damage(another_python, "programs", BROKEN, "Python must be >=4", stands_alone=True),
     Damage(a_misspelled_key, "settings", BROKEN, "batchsize", stands_alone=True),
+    Damage(a_network_that_there_is_not, "settings", BROKEN, "got 'unet'", stands_alone=True),
+    Damage(a_subject_on_two_sides, "settings", BROKEN, "both name p001", stands_alone=True),
     Damage(no_yaml, "settings", BROKEN, "UTF-8", stands_alone=True),
     Damage(a_damaged_profile, "settings", WARNING, "params.tuned.yaml"),
     Damage(no_camera_file, "settings", BROKEN, "measured_cameras.csv"),
