@@ -121,6 +121,7 @@ def _refuse(options: Mapping[str, Any], reason: str) -> None:
 
 def _init_phantom(choice: Choice, test: Sequence[str], valid: Sequence[str], overwrite: bool) -> None:
     """Write params.yaml and the list of captures of people made by the computer."""
+    _require_captures(choice.captures)
     captures = Phantom().plan(subjects=choice.subjects, captures=choice.captures, seed=choice.seed)
     subjects = sorted({capture.id.subject for capture in captures})
     rest_test, rest_valid = held_out([name for name in subjects if name not in (*test, *valid)])
@@ -130,6 +131,14 @@ def _init_phantom(choice: Choice, test: Sequence[str], valid: Sequence[str], ove
     _write_sources(choice.source, captures)
     write_text(FILE_NAME, text)
     _tell_phantom(params.phantom)
+
+
+def _require_captures(names: Sequence[str]) -> None:
+    """Refuse what is no capture's name, as a comma between two makes them."""
+    if strangers := [name for name in names if name not in CAPTURES]:
+        raise ParamsError(
+            f"`--captures` must be some of {' '.join(CAPTURES)}, with blanks between them; got {strangers[0]!r}."
+        )
 
 
 def _init_files(choice: Choice, test: Sequence[str], valid: Sequence[str], overwrite: bool) -> None:
@@ -318,12 +327,18 @@ def _hold_out(subjects: Sequence[str], test: Sequence[str], valid: Sequence[str]
     for name, given in (("--test", test), ("--valid", valid)):
         unknown = [subject for subject in given if subject not in subjects]
         if unknown:
-            raise DataError(f"`{name}` must name subjects of the source ({', '.join(subjects)}); got {unknown[0]!r}.")
+            raise DataError(
+                f"`{name}` must name subjects of the source ({' '.join(subjects)}), with blanks between them; "
+                f"got {unknown[0]!r}."
+            )
     assigned = assign_splits(subjects, test=tuple(test), valid=tuple(valid), seed=SEED, **fractions(test, valid))
     if {"train", "valid", "test"} <= set(assigned.values()):
         return tuple(test), tuple(valid)
     if len(subjects) < 3:
-        _log.warning("%d subjects are too few to train: `dvc repro` will do its work, training will not", len(subjects))
+        _log.warning(
+            "%s too few to train: `dvc repro` will do its work, training will not",
+            "1 subject is" if len(subjects) == 1 else f"{len(subjects)} subjects are",
+        )
         return tuple(test), tuple(valid)
     unnamed = [name for name in subjects if name not in (*test, *valid)]
     if len(unnamed) <= (not test) + (not valid):

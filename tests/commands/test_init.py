@@ -72,7 +72,7 @@ def test_a_small_set_still_gets_all_three_parts(scenes: Path) -> None:
 
 def test_a_single_scene_can_be_prepared_though_not_trained_on(scenes: Path, caplog: pytest.LogCaptureFixture) -> None:
     init(source="cave", path=scenes / "face_ms")
-    assert "1 subjects are too few to train" in caplog.text
+    assert "1 subject is too few to train" in caplog.text
     assert Path("data/sources/face_ms.json").is_file()
 
 
@@ -254,10 +254,13 @@ def test_named_subjects_of_the_phantom_are_held_out(folder: Path) -> None:
         ({"source": "lumo"}, "needs `--source` and `--path`"),
         ({"rescan": True, "subjects": 3}, "`--subjects` must be left out: `--rescan` goes by params.yaml alone"),
         ({"subjects": 0}, "must have 1 to 999 subjects; got 0"),
-        ({"captures": ("smile_up",)}, "`phantom.captures`: each must be one of neutral_front, .*got 'smile_up'"),
+        ({"captures": ("smile_up",)}, "`--captures` must be some of neutral_front neutral_left .*; got 'smile_up'"),
+        ({"captures": ("smile_left,smile_up",)}, "with blanks between them; got 'smile_left,smile_up'"),
+        ({"captures": ("smile_left", "smile_left")}, "`phantom.captures`: .*once; one stands twice"),
         ({"size": 8}, "`phantom.height_px`: .*got 8"),
         ({"seed": -1}, "`phantom.seed`: .*got -1"),
         ({"test": ("p013",)}, "`--test` must name subjects of the source .*got 'p013'"),
+        ({"valid": ("p001,p002",)}, "`--valid` .*with blanks between them; got 'p001,p002'"),
     ],
 )
 def test_what_a_source_does_not_take_is_refused(folder: Path, arguments: dict[str, object], message: str) -> None:
