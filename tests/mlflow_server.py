@@ -1,15 +1,18 @@
-"""A real MLflow server for tests, on a free port of this machine, which can go away and come back."""
+"""A real MLflow server for tests, which can go away and come back, and a store that loses what it held."""
 
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from hyperskin.environment import child_environment
 from hyperskin.tracking.answers import answers
+from hyperskin.tracking.store import STORE
 
 _START_UP_S = 120
 
@@ -63,3 +66,13 @@ class MlflowServer:
             self.send(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+def lose_runs(root: Path) -> None:
+    """Empty a store of its runs, as if an old copy had come back; MLflow may have it open."""
+    with closing(sqlite3.connect(root / STORE)) as connection, connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+            if "run_uuid" in columns:
+                connection.execute(f"DELETE FROM {table}")

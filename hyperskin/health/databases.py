@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from hyperskin.environment import database_addresses, password_file
 from hyperskin.health.finding import Finding
-from hyperskin.health.sqlite import fault
+from hyperskin.sqlite import fault
 from hyperskin.tracking.answers import answers, first_line, without_password
 
 _OWN, _RUNS, _FLOWS = "HYPERSKIN_DATABASE", "MLFLOW_TRACKING_URI", "PREFECT_SERVER_DATABASE_CONNECTION_URL"
@@ -42,8 +42,10 @@ def _file(root: Path, name: str) -> Iterator[Finding]:
         what = f"{shown} must be a database; it is a link to {path.readlink()}, where there is nothing."
         yield Finding("databases", "broken", what, f"rm {shown}")
     elif path.exists() and (wrong := fault(path)):
-        what = f"{shown} must be a whole database; it is damaged ({wrong}), and held {_LOSS[name]}: bring back a copy."
-        yield Finding("databases", "broken", what, f"mv {shown} {shown}.damaged  # then begin with an empty one")
+        what = f"{shown} must be a whole database; it is damaged ({wrong}), and held {_LOSS[name]}: bring back a "
+        what += "copy, or begin with an empty one."
+        again = "; hyperskin sync --lost; prefect deployment run train-all/train-all" if name == "mlflow.db" else ""
+        yield Finding("databases", "broken", what, f"mv {shown} {shown}.damaged{again}")
 
 
 def _address(variable: str, address: str) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hyperskin.atomic import find_stale, remove_stale
 from hyperskin.health.finding import Finding
-from hyperskin.health.sqlite import rows
 from hyperskin.processes import is_running
+from hyperskin.sqlite import rows
 from hyperskin.steps.settle import RWLOCK, is_broken_lock, settle
 from hyperskin.tracking.journal import Journal, find_journals
 from hyperskin.tracking.store import store_address

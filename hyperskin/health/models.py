@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from hyperskin.health.finding import Finding
 from hyperskin.health.mlflow_server import ask_server
-from hyperskin.health.sqlite import rows
 from hyperskin.pairs import PAIRS
+from hyperskin.sqlite import rows
 from hyperskin.steps.present import present_digest
 from hyperskin.tracking.answers import answers
 from hyperskin.tracking.store import store_address

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,13 +13,16 @@ from urllib.parse import unquote, urlsplit
 
 from hyperskin.health.finding import Finding
 from hyperskin.health.mlflow_server import ask_server
-from hyperskin.health.sqlite import fault, rows
+from hyperskin.sqlite import fault, rows
 from hyperskin.tracking.answers import answers
-from hyperskin.tracking.store import ARTIFACTS, EXPERIMENT, STORE, SWEEPS, store_address
+from hyperskin.tracking.store import ARTIFACTS, EXPERIMENT, STORE, SWEEPS, find_known, store_address
+from hyperskin.tracking.waiting import runs_told
 
 _REVISION = re.compile(r"""^(down_)?revision\s*=\s*["'](\w+)["']""", re.MULTILINE)
 _LOCATIONS = "SELECT experiment_id, name, artifact_location FROM experiments WHERE lifecycle_stage = 'active'"
 _SHOWN = 3
+_MOST_ASKED = 100
+_GONE = "RESOURCE_DOES_NOT_EXIST"
 _DEFAULT = "Default"  # MLflow's own; nothing of ours goes there
 # Where the store keeps the place of files, all of them below the experiment's.
 _PLACES = (
@@ -37,11 +40,14 @@ def look(root: Path) -> Iterator[Finding]:
     if uri.startswith("http"):
         if answers(uri):
             yield from _served_places(uri)
+            yield from _lost(root, partial(_find_served, uri))
     elif uri.startswith("sqlite"):
         database = Path(uri.removeprefix("sqlite:///"))
         if database.exists() and database.stat().st_size and not fault(database):
             yield from _revision(database, uri)
             yield from _places(root, database)
+        if not (database.exists() and fault(database)):
+            yield from _lost(root, partial(find_known, uri))
 
 
 def _file_store(root: Path) -> Iterator[Finding]:
@@ -108,6 +114,26 @@ def _places(root: Path, database: Path) -> Iterator[Finding]:
                 yield Finding("runs", "broken", what, "hyperskin doctor --fix", fix)
             else:
                 yield Finding("runs", "broken", what, f"mv {STORE} {STORE}.other && hyperskin prepare")
+
+
+def _lost(root: Path, find: Callable[[Collection[str]], set[str]]) -> Iterator[Finding]:
+    """Compare the newest runs that the store acknowledged with those that it holds."""
+    told = runs_told(root)
+    newest = sorted(told, key=lambda run_id: told[run_id].folder.stat().st_mtime)[-_MOST_ASKED:]
+    gone = set(newest) - find(newest)
+    if gone:
+        what = (
+            f"MLflow's store must hold the runs that were told to it; {len(gone)} of {len(newest)} are gone: it was "
+            "emptied, is another one or an old copy. Their numbers are in mlruns/journal; training again brings files "
+            "and networks from the checkpoints."
+        )
+        yield Finding("runs", "broken", what, "hyperskin sync --lost; prefect deployment run train-all/train-all")
+
+
+def _find_served(uri: str, run_ids: Collection[str]) -> set[str]:
+    """Return the runs that a server does not say that it has not."""
+    answers_by_id = {run_id: ask_server(uri, f"runs/get?run_id={run_id}") for run_id in run_ids}
+    return {run_id for run_id, said in answers_by_id.items() if said.get("error_code") != _GONE}
 
 
 def _folder_of(location: str) -> Path | None:

@@ -11,10 +11,12 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from hyperskin.errors import HyperSkinError, ServiceError
+from hyperskin.sqlite import fault
 
 PATIENCE_S = 5.0
 
@@ -38,19 +40,23 @@ _AWAY = frozenset(
         "PERMISSION_DENIED",
     }
 )
+_SQLITE = "sqlite:///"
+_DATABASES = ("sqlalchemy", "alembic")  # MLflow passes some of their errors on as they are
 _CAUSE = re.compile(r"\(Caused by \w+\((.*)\)\)")
 _GONE = frozenset({"RESOURCE_DOES_NOT_EXIST"})
 _Answer = TypeVar("_Answer")
 
 
 def is_away(error: BaseException) -> bool:
-    """Tell whether an error of an MLflow call may be over later: no connection, no answer, a server in trouble.
+    """Tell whether an error of an MLflow call may be over later: no connection, no answer, a store in trouble.
 
     The opposite is an answer that says no, and would say it again: a malformed name, a parameter that changed.
     """
     code = _code(error)
     if code is not None:
         return code in _AWAY
+    if type(error).__module__.partition(".")[0] in _DATABASES:
+        return True
     return isinstance(error, OSError) and not isinstance(error, HyperSkinError)
 
 
@@ -96,10 +102,12 @@ def ask(
         may_take_long: It may take longer for as long as somebody is at home: a file is fetched, many things are asked.
 
     Raises:
-        ServiceError: MLflow does not answer.
+        ServiceError: MLflow does not answer, or its store is damaged.
     """
     if not answers(uri):
         raise no_answer(uri, "it does not")
+    if (path := file_of(uri)) is not None and path.exists() and (wrong := fault(path)):
+        raise no_answer(uri, wrong)
     import mlflow  # noqa: F401 - which takes longer to load than a server may take to answer
 
     try:
@@ -147,8 +155,18 @@ def within(
 
 
 def no_answer(uri: str, reason: str) -> ServiceError:
-    """Return the one sentence for a store that is away."""
+    """Return the one sentence for a store that is away, or a file that is damaged."""
+    if (path := file_of(uri)) is not None and fault(path):
+        return ServiceError(
+            f"The MLflow store must be a whole database; {path} is damaged ({reason.rstrip('.')}): bring back a copy, "
+            f"or put it aside (`mv {path.name} {path.name}.damaged` in {path.parent}) and run `hyperskin sync --lost`."
+        )
     return ServiceError(f"MLflow at {without_password(uri)} must answer; {reason.rstrip('.')}: see whether it runs.")
+
+
+def file_of(uri: str) -> Path | None:
+    """Return the file of a store; None where it is no file."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
 def without_password(uri: str) -> str:

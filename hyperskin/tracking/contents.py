@@ -63,10 +63,9 @@ class Contents:
         self._post.acknowledge(waiting[-1][0], len(waiting))
 
     def send_file(self, record: File) -> None:
-        """Send a file of the journal."""
+        """Send a file of the journal; of one that is gone the end of the run will tell."""
         path = self._post.journal.file_path(record.folder, record.name)
         if not path.is_file():
-            self._skip(record, FileNotFoundError(f"{path} is gone"))
             return
         try:
             self._post.ask("log_artifact", self._post.cursor.run_id, str(path), record.folder or None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from filelock import Timeout
 
-from hyperskin.errors import HyperSkinError, ServiceError, VersionError
+from hyperskin.errors import HyperSkinError, MissingFileError, ServiceError, VersionError
 from hyperskin.tracking.answers import first_line, is_away, is_refusal
 from hyperskin.tracking.contents import Contents
 from hyperskin.tracking.identity import begin_run, remove_twins, require_own
@@ -15,6 +15,7 @@ from hyperskin.tracking.journal import FAILED, FINISHED, Journal
 from hyperskin.tracking.post import Listener, Post, RestartError, StopError
 from hyperskin.tracking.records import Begin, End, File, Metrics, Record, Tags, Weights
 
+_OF_A_BAD_END = {"ended_by", "refused"}
 _log = logging.getLogger(__name__)
 
 
@@ -149,14 +150,25 @@ class _Delivery:
         post, status, tags = self._post, end.status, {}
         if end.ended_by:
             tags["ended_by"] = end.ended_by
-        if status == FINISHED and (refusal := self._register()):
+        if status == FINISHED and (refusal := self._refuse_half() or self._register()):
             self._refusal, status = refusal, FAILED
             tags |= {"ended_by": type(refusal).__name__, "refused": str(refusal)[:500]}
             post.cursor = replace(post.cursor, refused=str(refusal))
-        remove_twins(post)
+        run = remove_twins(post)
+        for key in run.data.tags.keys() & _OF_A_BAD_END - tags.keys():  # an earlier attempt's
+            post.ask("delete_tag", post.cursor.run_id, key)
         for key, value in tags.items():
             post.ask("set_tag", post.cursor.run_id, key, value)
         post.ask("set_terminated", post.cursor.run_id, status, end.time_ms)
+
+    def _refuse_half(self) -> HyperSkinError | None:
+        """Return why a finished run cannot come whole, if its files went with a store that had them."""
+        if not self._journal.lacks_files():
+            return None
+        return MissingFileError(
+            f"A finished run must come with its files and its network; {self._journal.folder} holds only numbers, the "
+            "rest is gone or was in a store that lost it: train it again, which goes on from its checkpoint."
+        )
 
     def _register(self) -> HyperSkinError | None:
         """Register the network, if the run made one; return why it is refused."""

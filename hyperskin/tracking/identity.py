@@ -26,7 +26,7 @@ def require_own(post: Post) -> None:
 
     Raises:
         StopError: It is not.
-        RestartError: This is another store than before, or an attempt began after that.
+        RestartError: The store has no such run, or an attempt began after that.
     """
     first = next(post.journal.records(post.cursor.offset), None)
     if not post.cursor.run_id or (first is not None and isinstance(first[1], Begin)):
@@ -34,10 +34,9 @@ def require_own(post: Post) -> None:
     if post.cursor.dropped:
         post.drop(post.cursor.dropped)
     run = post.find_own()
-    if run is None and post.cursor.store != post.store:
-        post.cursor = Cursor(offset=post.journal.history().start)
-        raise RestartError
-    if run is None or run.info.lifecycle_stage == "deleted":
+    if run is None:
+        post.restart()
+    if run.info.lifecycle_stage == "deleted":
         post.drop(DELETED)
     if run.data.tags.get("process") != post.cursor.process:
         post.drop(f"{run.data.tags.get('process', 'another process')} took the run up")
@@ -96,14 +95,15 @@ def log_data(log_inputs: Callable[..., Any], run_id: str, data: list[list[str]])
             time.sleep(0.05 * 2**attempt)
 
 
-def remove_twins(post: Post) -> None:
-    """Delete what a request made whose answer was lost: empty runs of the same journal."""
+def remove_twins(post: Post) -> Any:
+    """Delete what a request made whose answer was lost, empty runs of the same journal; return our run."""
     run = post.find_own()
     if run is None:
-        return
+        post.restart()
     for twin in post.search(run.info.experiment_id, f"tags.journal = '{post.cursor.run}'"):
         if twin.info.run_id != post.cursor.run_id and not twin.data.metrics:
             post.ask("delete_run", twin.info.run_id)
+    return run
 
 
 def _find_run(post: Post, begin: Begin, experiment: str) -> tuple[Any | None, bool]:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from hyperskin.atomic import write_bytes, write_json
 from hyperskin.errors import DataError, ServiceError, VersionError
 from hyperskin.processes import identity
-from hyperskin.tracking.records import Begin, End, Metrics, Record, Weights, decode, encode
+from hyperskin.tracking.records import Begin, End, File, Metrics, Record, Weights, decode, encode
 
 JOURNALS = Path("mlruns") / "journal"
 RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
@@ -65,6 +65,7 @@ class History:
         begin: Its newest attempt.
         end: How that ended, if it did.
         weights: The network that attempt made.
+        files: What that attempt noted, by folder and name.
         epochs: Those told in any attempt.
         scores: Final numbers told in any attempt.
         damaged: Lines that hold no whole record.
@@ -75,6 +76,7 @@ class History:
     begin: Begin | None = None
     end: End | None = None
     weights: Weights | None = None
+    files: set[tuple[str, str]] = field(default_factory=set)
     epochs: set[int] = field(default_factory=set)
     scores: dict[str, float] = field(default_factory=dict)
     damaged: int = 0
@@ -161,11 +163,13 @@ class Journal:
                 case Begin():
                     if found.begin is None or found.begin.run != record.run:
                         found = History(start=before, damaged=found.damaged)
-                    found.begin, found.end, found.weights = record, None, None
+                    found.begin, found.end, found.weights, found.files = record, None, None, set()
                 case Metrics() if record.is_epoch:
                     found.epochs.add(record.step)
                 case Metrics():
                     found.scores |= record.values
+                case File():
+                    found.files.add((record.folder, record.name))
                 case Weights():
                     found.weights = record
                 case End():
@@ -189,6 +193,10 @@ class Journal:
         """Note how far MLflow has acknowledged."""
         write_json(self._cursor_path, asdict(cursor))
 
+    def forget_delivery(self) -> None:
+        """Let all of the newest run be told to MLflow anew, which lost it."""
+        self.move_cursor(Cursor(offset=self.history().start))
+
     def is_whole(self) -> bool:
         """Tell whether MLflow needs nothing more from here, which is so too where there is no journal."""
         offset = self.cursor().offset
@@ -197,6 +205,12 @@ class Journal:
     def lock(self) -> FileLock:
         """Return the lock that whoever delivers this journal holds; it dies with its process."""
         return FileLock(self.folder / ".lock")
+
+    def lacks_files(self) -> bool:
+        """Tell whether a file or the network of the newest attempt is here no longer."""
+        history = self.history()
+        network = {self.network} if history.weights is not None else set[Path]()
+        return not all(path.is_file() for path in network | {self.file_path(*names) for names in history.files})
 
     def remove_files(self) -> None:
         """Remove what MLflow has its own copy of by now."""

@@ -102,10 +102,27 @@ class Post:
         return list(self.ask("search_runs", [experiment], condition, order_by=newest_first))
 
     def require_active(self) -> None:
-        """Stop where a refusal is due to a person who deleted the run."""
+        """Return where a refusal has nothing to do with whether the run is there.
+
+        Raises:
+            RestartError: The store holds no such run any longer.
+            StopError: A person deleted it.
+        """
         run = self.find_own()
-        if run is None or run.info.lifecycle_stage == "deleted":
+        if run is None:
+            self.restart()
+        if run.info.lifecycle_stage == "deleted":
             self.drop(DELETED)
+
+    def restart(self) -> Never:
+        """Tell all of the newest run anew: the store is another, or was emptied, or came back from an old copy.
+
+        Raises:
+            RestartError: Always.
+        """
+        self.journal.forget_delivery()
+        self.cursor = self.journal.cursor()
+        raise RestartError
 
     def drop(self, reason: str) -> Never:
         """Tell nothing more of what is journaled so far; an attempt that begins later is told of.

@@ -15,7 +15,7 @@ from filelock import FileLock
 from hyperskin.atomic import atomic_path, remove_stale
 from hyperskin.environment import tracking_uri
 from hyperskin.errors import MissingFileError
-from hyperskin.tracking.answers import ask
+from hyperskin.tracking.answers import ask, file_of, is_gone
 from hyperskin.tracking.views import shared_views
 
 EXPERIMENT = "hyperskin"
@@ -68,7 +68,7 @@ def prepare_store(root: Path) -> str:
     and nothing is created here but its experiments.
 
     Raises:
-        ServiceError: That store does not answer within seconds.
+        ServiceError: That store does not answer within seconds, or ours is damaged.
     """
     uri = store_address(root)
     (root / "mlruns").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -81,7 +81,7 @@ def prepare_store(root: Path) -> str:
             with atomic_path(root / STORE) as temporary:
                 _require_experiments(f"{_SQLITE}{temporary.resolve()}", root)
         elif not set(_NOTES) <= _read_experiments(root / STORE):
-            _require_experiments(uri, root)
+            ask(uri, lambda: _require_experiments(uri, root))
         _link_default_name(root)
     return uri
 
@@ -153,6 +153,34 @@ def running(uri: str) -> list[RunningRun]:
         RunningRun(str(run.info.run_id), run.data.tags.get("process", ""), run.data.tags.get("unit_key", ""))
         for run in found
     ]
+
+
+def find_known(uri: str, run_ids: Collection[str]) -> set[str]:
+    """Return those of the runs that the store holds, also those that a person deleted and that can be restored.
+
+    Raises:
+        ServiceError: The store does not answer within seconds.
+    """
+    if (path := file_of(uri)) is not None:
+        try:
+            if not path.exists() or not _read(path, _TABLES, []):
+                return set()
+            return {run_id for (run_id,) in _read(path, "SELECT run_uuid FROM runs", [])} & set(run_ids)
+        except sqlite3.Error as error:
+            _log.debug("MLflow is asked instead: %s", error)
+
+    def is_known(run_id: str) -> bool:
+        from mlflow import MlflowClient
+
+        try:
+            MlflowClient(uri).get_run(run_id)
+        except Exception as error:  # MLflow loads late, so its error has no name here
+            if not is_gone(error):
+                raise
+            return False
+        return True
+
+    return set(ask(uri, lambda: list(filter(is_known, run_ids)), may_take_long=True))
 
 
 def mark_killed(uri: str, run_id: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from hyperskin.environment import closed_settings
+from hyperskin.tracking.store import STORE, prepare_store
 
 HERE = Path(__file__).parent.parent.parent
 VERBS = (
@@ -130,6 +132,25 @@ def test_a_server_that_gets_into_trouble_in_between(repository, words):
 def test_a_server_that_falls_silent_in_between(repository, words):
     with serving(None, good=2) as address:
         _require_one_sentence(address, _ask(repository, address, words))
+
+
+@pytest.mark.parametrize("damage", ["cut off", "overwritten"])
+@pytest.mark.parametrize("words", SOME, ids=" ".join)
+def test_a_store_that_is_damaged(repository, words, damage):
+    """None of them may change it either: a part of it may still be saved."""
+    prepare_store(repository)
+    path = repository / STORE
+    content = path.read_bytes()
+    path.write_bytes(
+        content[: len(content) // 2] if damage == "cut off" else content[:100] + bytes(600) + content[700:]
+    )
+    damaged = path.read_bytes()
+    returncode, printed, said, seconds = _ask(repository, "", words)
+    assert (returncode, printed) == (1, "")
+    assert re.fullmatch(r"hyperskin: The MLflow store must be a whole database; .*mlflow\.db is damaged \(.*\n", said)
+    assert "`hyperskin sync --lost`" in said
+    assert seconds < LIMIT_S
+    assert path.read_bytes() == damaged
 
 
 @pytest.mark.slow

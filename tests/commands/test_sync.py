@@ -1,5 +1,6 @@
 """What MLflow missed comes to it later, and only what nobody else brings."""
 
+import dataclasses
 import os
 import platform
 import socket
@@ -18,8 +19,9 @@ from hyperskin.processes import identity
 from hyperskin.tracking.delivery import _Delivery, deliver
 from hyperskin.tracking.journal import FINISHED, Journal
 from hyperskin.tracking.records import Begin, End, Metrics, Weights
-from hyperskin.tracking.store import experiment_id, prepare_store, running
+from hyperskin.tracking.store import STORE, experiment_id, prepare_store, running
 from hyperskin.tracking.weights import keep_weights
+from tests.mlflow_server import MlflowServer, lose_runs
 
 DEAD = f"{platform.node()}:{2**22 + 1}:1"  # no system numbers its processes so high
 ELSEWHERE = "another-host:1:1"
@@ -198,10 +200,13 @@ def test_a_network_that_is_refused_is_told_its_run_failed_and_the_exit_says_so(u
     write("good", time_ms=2)
     refusals = iter([DataError("It computes something else.")])
     monkeypatch.setattr(_Delivery, "_register", lambda _: next(refusals, None))
-    with pytest.raises(ServiceError, match=r"^Every trained network must be registered; 1 of 2 was not: see above why"):
+    with pytest.raises(
+        ServiceError,
+        match=r"^Every finished run must come with its files and .*; 1 of 2 did not: see above why",
+    ):
         sync()
     assert capsys.readouterr().out.splitlines() == [
-        "run refused (refused): 4 records sent; it is not registered: It computes something else.",
+        "run refused (refused): 4 records sent; it is not finished: It computes something else.",
         "run good (good): 4 records sent",
     ]
     [run] = _find(uri, "refused")
@@ -223,9 +228,83 @@ def test_a_network_of_unknown_origin_ends_the_command_with_1(uri, root, write):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "it is not registered: A run must say what it was made from to be registered; it lacks " in done.stdout
+    assert "it is not finished: A run must say what it was made from to be registered; it lacks " in done.stdout
     [refusal] = [line for line in done.stderr.splitlines() if line.startswith("hyperskin: ")]
-    assert refusal.startswith("hyperskin: Every trained network must be registered; 1 of 1 was not")
+    assert refusal.startswith("hyperskin: Every finished run must come with its files and its network; 1 of 1 did not")
     assert "Traceback" not in done.stderr
     [run] = _find(uri, "unknown")
     assert (run.info.status, run.data.metrics) == ("FAILED", {"loss": 0.1})
+
+
+# what MLflow had and lost
+
+
+def test_what_mlflow_lost_is_told_and_brought_when_asked_for(root, uri, write, capsys):
+    for number in range(2):
+        deliver(write(f"lost-{number}", time_ms=1000 + number), uri)
+    lose_runs(root)
+    deliver(write("new"), uri)
+    for dry_run in (False, True):
+        with pytest.raises(ServiceError, match=r"2 of 3 are gone.* `hyperskin sync --lost` brings their numbers"):
+            sync(dry_run=dry_run)
+    assert _find(uri, "lost-0") == []
+    assert capsys.readouterr().out == ""
+    sync(lost=True, dry_run=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "run lost-0 (lost-0): 4 records to send again",
+        "run lost-1 (lost-1): 4 records to send again",
+    ]
+    sync(lost=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "run lost-0 (lost-0): 4 records sent",
+        "run lost-1 (lost-1): 4 records sent",
+    ]
+    for number in range(2):
+        [run] = _find(uri, f"lost-{number}")
+        assert (run.info.status, run.data.metrics, run.info.start_time) == ("FINISHED", {"loss": 0.1}, 1000 + number)
+    sync()
+    assert capsys.readouterr().out == "MLflow has every run that was made here.\n"
+
+
+def test_a_run_that_a_person_deleted_is_not_lost(uri, write, capsys):
+    deliver(write("unwanted"), uri)
+    [run] = _find(uri, "unwanted")
+    MlflowClient(uri).delete_run(run.info.run_id)
+    sync(lost=True)
+    assert capsys.readouterr().out == "MLflow has every run that was made here.\n"
+    assert _find(uri, "unwanted") == []
+
+
+def test_nothing_is_claimed_of_a_store_that_cannot_be_asked(root, uri, write, monkeypatch):
+    deliver(write("whole"), uri)
+    damaged = root / "damaged.db"
+    damaged.write_bytes((root / STORE).read_bytes()[: (root / STORE).stat().st_size // 2])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{damaged}")
+    for lost in (False, True):
+        with pytest.raises(ServiceError, match=r"must be a whole database; .*damaged\.db is damaged \("):
+            sync(lost=lost)
+
+
+def test_a_store_that_is_not_there_has_lost_everything(root, uri, write, monkeypatch):
+    deliver(write("whole"), uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'not-there.db'}")
+    with pytest.raises(ServiceError, match="1 of 1 are gone"):
+        sync()
+    assert not (root / "not-there.db").exists()
+
+
+@pytest.mark.slow
+def test_a_server_is_asked_what_it_has(root, uri, write, tmp_path, monkeypatch, capsys):
+    server = MlflowServer(tmp_path)
+    server.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        journal = write("here")
+        deliver(journal, prepare_store(root))
+        sync()
+        assert "every run" in capsys.readouterr().out
+        journal.move_cursor(dataclasses.replace(journal.cursor(), run_id="0" * 32))
+        with pytest.raises(ServiceError, match="1 of 1 are gone"):
+            sync()
+    finally:
+        server.kill()

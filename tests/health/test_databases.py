@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from hyperskin.health.databases import look
-from hyperskin.health.sqlite import fault
+from hyperskin.sqlite import fault
 from tests.postgres import PASSWORD, USER
 
 OWN = "HYPERSKIN_DATABASE"

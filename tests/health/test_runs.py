@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from hyperskin.commands.sync import sync
 from hyperskin.environment import tracking_uri
 from hyperskin.health import models
 from hyperskin.health.runs import look
-from hyperskin.tracking.store import ARTIFACTS, SWEEPS, experiment_id, prepare_store
-from tests.health.repository import MODEL, copy_template, store
-from tests.mlflow_server import MlflowServer
+from hyperskin.tracking.delivery import deliver
+from hyperskin.tracking.journal import FINISHED, Journal
+from hyperskin.tracking.records import Begin, End, Metrics
+from hyperskin.tracking.store import ARTIFACTS, EXPERIMENT, STORE, SWEEPS, experiment_id, prepare_store
+from tests.health.repository import DEAD, MODEL, copy_template, store
+from tests.mlflow_server import MlflowServer, lose_runs
 
 
 def test_a_repository_that_was_really_moved_finds_all_its_files_again(root, tmp_path):
@@ -55,6 +59,34 @@ def test_another_program_s_database_is_none_of_mlflow_s(root):
         "broken",
         "mlruns/mlflow.db must be a store of MLflow's; it is another database.",
     )
+
+
+def test_a_store_that_lost_runs_is_found_and_its_remedy_brings_their_numbers(root, monkeypatch):
+    journal = Journal(root, "whole")
+    journal.begin(Begin("a run", {}, {}, [], EXPERIMENT, "", DEAD, 1000))
+    journal.append(Metrics(0, 2000, {"loss": 0.1}, is_epoch=True))
+    journal.append(End(FINISHED, "", 3000))
+    deliver(journal, prepare_store(root))
+    assert list(look(root)) == []
+    lose_runs(root)
+    [finding] = look(root)
+    assert (finding.severity, finding.fix) == ("broken", None)
+    assert "the runs that were told to it; 1 of 1 are gone" in finding.what
+    assert finding.remedy.startswith("hyperskin sync --lost; ")
+    monkeypatch.chdir(root)
+    sync(lost=True)
+    assert list(look(root)) == []
+
+
+def test_a_store_that_was_taken_away_is_found(root):
+    journal = Journal(root, "whole")
+    journal.begin(Begin("a run", {}, {}, [], EXPERIMENT, "", DEAD, 1000))
+    journal.append(End(FINISHED, "", 3000))
+    deliver(journal, prepare_store(root))
+    (root / STORE).unlink()
+    [finding] = look(root)
+    assert "1 of 1 are gone" in finding.what
+    assert not (root / STORE).exists()
 
 
 @pytest.mark.slow

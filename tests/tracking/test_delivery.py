@@ -12,7 +12,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from hyperskin.errors import DataError, VersionError
+from hyperskin.errors import DataError, MissingFileError, VersionError
 from hyperskin.models.baselines import build
 from hyperskin.pairs import find_pair
 from hyperskin.tracking import courier, weights
@@ -21,6 +21,7 @@ from hyperskin.tracking.journal import FAILED, FINISHED, KILLED, Cursor, Journal
 from hyperskin.tracking.promotion import Promotion
 from hyperskin.tracking.records import Begin, End, File, Metrics, Tags
 from hyperskin.tracking.store import SWEEPS, experiment_id
+from tests.mlflow_server import lose_runs
 
 CALLS = (
     "get_experiment_by_name",
@@ -286,14 +287,13 @@ def test_what_is_refused_for_good_is_skipped_told_and_kept(uri, write, caplog):
     journal = write("unit", end=None)
     journal.append(Metrics(0, 9, {"what? a name": 1.0}, is_epoch=False))
     journal.append(Metrics(0, 9, {"a/good/name": 1.0}, is_epoch=False))
-    journal.append(File("", "gone.json"))
     journal.append(End(FINISHED, "", 10))
     assert deliver(journal, uri).is_whole
     found = _content(uri, "unit")
     assert found["times"][0] == "FINISHED"
     assert {"a/good/name", "val"} <= set(found["numbers"])
     assert "what? a name" not in found["numbers"]
-    assert found["tags"]["not_taken"] == "2 records; gone.json"
+    assert found["tags"]["not_taken"] == "1 records; what? a name"
     assert "does not take what? a name" in caplog.text
 
 
@@ -378,6 +378,57 @@ def test_another_store_gets_everything_from_the_start(uri, write):
     journal.append(Metrics(7, 2_000_000, {"val": 7.0}, is_epoch=True))
     assert deliver(journal, uri).is_whole
     assert [step for step, *_ in _content(uri, "unit")["numbers"]["val"]] == [0, 1, 2, 7]
+
+
+@pytest.mark.parametrize("told", ["all", "a part"])
+def test_a_store_that_lost_the_run_gets_all_of_it_again(uri, root, write, told):
+    journal = write("unit", end=None)
+    deliver(journal, uri)
+    before = _content(uri, "unit")
+    lose_runs(root)
+    if told == "all":
+        journal.forget_delivery()
+    else:
+        journal.append(Metrics(7, 2_000_000, {"val": 7.0}, is_epoch=True))
+    delivered = deliver(journal, uri)
+    assert (delivered.is_whole, delivered.reason) == (True, "")
+    after = _content(uri, "unit")
+    assert [step for step, *_ in after["numbers"]["val"]] == [0, 1, 2] + [7] * (told == "a part")
+    assert after["tags"] == before["tags"]
+
+
+@pytest.mark.parametrize("lacks", ["a file", "the network"])
+def test_a_finished_run_whose_files_went_with_the_store_comes_as_failed_and_good_again_later(
+    uri, root, start, network, provenance, monkeypatch, lacks
+):
+    monkeypatch.setattr(weights, "register", lambda *_, **__: "1")
+    monkeypatch.setattr(weights, "promote", lambda *_: Promotion(False, "not better"))
+
+    def train() -> str:
+        with start() as run:
+            run.log_epoch({"val": 0.5}, 0)
+            run.log_tables({"per_image": [{"image": "p001", "sam/masked": 0.1}]})
+            run.log_summary({"sam/masked": 0.1})
+            if lacks == "the network":
+                run.log_model(network, **MODEL)
+        return run.run_id
+
+    lost, journal = train(), Journal(root, provenance.unit_key)
+    lose_runs(root)
+    journal.forget_delivery()
+    delivered = deliver(journal, uri)
+    assert delivered.is_whole
+    assert "must come with its files and its network" in str(delivered.refusal)
+    found = MlflowClient(uri).get_run(delivered.run_id)
+    assert (found.info.status, found.data.tags["ended_by"]) == ("FAILED", "MissingFileError")
+    assert found.data.metrics == {"val": 0.5, "sam/masked": 0.1}
+    assert train() == delivered.run_id != lost
+    found = MlflowClient(uri).get_run(delivered.run_id)
+    assert found.info.status == "FINISHED"
+    assert not {"ended_by", "refused", "not_taken"} & found.data.tags.keys()
+    assert found.data.metrics == {"val": 0.5, "sam/masked": 0.1}
+    assert [each.step for each in MlflowClient(uri).get_metric_history(delivered.run_id, "val")] == [0]
+    assert [file.path for file in MlflowClient(uri).list_artifacts(delivered.run_id)] == ["per_image.json"]
 
 
 # whose child it is
@@ -465,10 +516,10 @@ def test_a_refused_registration_ends_the_run_failed_and_is_raised(uri, start, ne
     assert (found.data.tags["ended_by"], found.data.tags["refused"]) == ("VersionError", "The data must be those.")
 
 
-@pytest.mark.parametrize("damage", ["changed", "gone"])
-def test_weights_that_changed_on_the_disk_are_not_registered(uri, root, start, network, damage, provenance):
+@pytest.mark.parametrize(("damage", "kind"), [("changed", DataError), ("gone", MissingFileError)])
+def test_weights_that_changed_on_the_disk_are_not_registered(uri, root, start, network, damage, kind, provenance):
     journal = Journal(root, provenance.unit_key)
-    with pytest.raises(DataError, match="gone or holds others"), start() as run:  # noqa: PT012 - broken before the end
+    with pytest.raises(kind, match="train it again"), start() as run:  # noqa: PT012 - broken before the end
         run.log_model(network, **MODEL)
         if damage == "gone":
             journal.network.unlink()
