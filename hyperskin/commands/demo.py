@@ -100,7 +100,8 @@ def _train(root: Path, params: Params) -> None:
     if not left:
         _heading("Training: every model is finished already")
         return
-    _heading(f"Training: {len(left)} models, {params.train.slots} at a time (the flow train-all on a temporary server)")
+    models = "1 model" if len(left) == 1 else f"{len(left)} models"
+    _heading(f"Training: {models}, {params.train.slots} at a time (the flow train-all on a temporary server)")
     _log.info("every line it says: %s", LOG)
     networks = sum(not is_regression(model) for model, _ in left)
     expected_s = _expect(networks, params.train.slots, params.train.seconds)
@@ -142,7 +143,8 @@ def _farewell(root: Path, params: Params, store: str, data_s: float, train_s: fl
     width = max(map(len, links))
     seconds, epochs = params.train.seconds, params.train.epochs
     effort = " and ".join(
-        ([f"{seconds:g} s"] if seconds is not None else []) + ([f"{epochs} epochs"] if epochs is not None else [])
+        ([f"{seconds:g} s"] if seconds is not None else [])
+        + ([f"{epochs} epoch{'' if epochs == 1 else 's'}"] if epochs is not None else [])
     )
     sheet = f"  {OVERVIEW}    test subjects: picture, measured, reconstructed, where it is wrong, spectra\n"
     return _FAREWELL.format(

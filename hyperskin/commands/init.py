@@ -155,7 +155,8 @@ def _init_files(choice: Choice, test: Sequence[str], valid: Sequence[str], overw
     _refuse_to_lose_edits(text, overwrite)
     _write_sources(choice.source, captures)
     write_text(FILE_NAME, text)
-    _log.info("%s: %d captures of %d subjects listed in %s", choice.source, len(captures), len(subjects), SOURCES)
+    listed = f"{_count(len(captures), 'capture')} of {_count(len(subjects), 'subject')}"
+    _log.info("%s: %s listed in %s", choice.source, listed, SOURCES)
 
 
 def _rescan() -> None:
@@ -176,7 +177,8 @@ def _rescan() -> None:
         params.source.name, Path(params.source.path), Path(params.source.masks) if params.source.masks else None
     )
     _write_sources(params.source.name, captures)
-    _log.info("%s: %d captures listed in %s; next: dvc repro", params.source.name, len(captures), SOURCES)
+    listed = _count(len(captures), "capture")
+    _log.info("%s: %s listed in %s; next: dvc repro", params.source.name, listed, SOURCES)
 
 
 def _write_sources(source: str, captures: Sequence[SourceCapture]) -> None:
@@ -193,8 +195,9 @@ def _tell_phantom(phantom: PhantomParams) -> None:
     )
     drawing_s = count * (_CAPTURE_S + _MEGAPIXEL_S * phantom.height_px * phantom.width_px / 1e6)
     _log.info(
-        "phantom: %d subjects x %d captures of %d x %d px listed in %s, seed %d",
-        phantom.subjects, len(phantom.captures), phantom.height_px, phantom.width_px, SOURCES, phantom.seed,
+        "phantom: %s x %s of %d x %d px listed in %s, seed %d",
+        _count(phantom.subjects, "subject"), _count(len(phantom.captures), "capture"),
+        phantom.height_px, phantom.width_px, SOURCES, phantom.seed,
     )  # fmt: skip
     _log.info(
         "to make: %s, on disk twice that with DVC's cache; %s of one core",
@@ -207,7 +210,11 @@ def _tell_phantom(phantom: PhantomParams) -> None:
 
 def describe_counts(count: int, size_bytes: int) -> str:
     """Return how much a phantom is, for people."""
-    return f"{count} captures, about {_say_size(size_bytes)} of counts"
+    return f"{_count(count, 'capture')}, about {_say_size(size_bytes)} of counts"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _say_size(size_bytes: int) -> str:
@@ -336,8 +343,9 @@ def _hold_out(subjects: Sequence[str], test: Sequence[str], valid: Sequence[str]
         return tuple(test), tuple(valid)
     if len(subjects) < 3:
         _log.warning(
-            "%s too few to train: `dvc repro` will do its work, training will not",
-            "1 subject is" if len(subjects) == 1 else f"{len(subjects)} subjects are",
+            "%s %s too few to train: `dvc repro` will do its work, training will not",
+            _count(len(subjects), "subject"),
+            "is" if len(subjects) == 1 else "are",
         )
         return tuple(test), tuple(valid)
     unnamed = [name for name in subjects if name not in (*test, *valid)]

@@ -83,8 +83,8 @@ def _cores(root: Path) -> Iterator[Finding]:
     cores, slots, threads = len(os.sched_getaffinity(0)), params.train.slots, params.execution.threads
     if slots * threads > cores and shutil.which("nvidia-smi") is None:
         what = (
-            f"{slots} trainings at a time (`train.slots`) with {threads} threads each (`execution.threads`) must fit "
-            f"the cores, which are {cores}; more than that only wait for each other."
+            f"Trainings at a time (`train.slots`, {slots}) times threads of each (`execution.threads`, {threads}) must "
+            f"fit the cores, which number {cores}; more than that only wait for each other."
         )
         remedy = (
             f"in {FILE_NAME}, `train.slots: {max(1, cores // threads)}` and `execution.threads: {min(threads, cores)}`"

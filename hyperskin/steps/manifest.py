@@ -66,7 +66,7 @@ def manifest(
     digest = write_manifest(output, source=source.name, settings=settings, captures=captures)
     write_json(quality, _totals(captures))
     write_text(snr, _snr_table(captures))
-    _log.info("manifest: %d captures, digest %s", len(captures), digest[:12])
+    _log.info("manifest: %d %s, digest %s", len(captures), "capture" if len(captures) == 1 else "captures", digest[:12])
 
 
 def _describe(data: Path, subject: str, name: str, split: str, source: Source) -> CaptureEntry:

@@ -37,5 +37,7 @@ def prepare(*, params_file: Path = Path("params.yaml"), data: Path = Path("data"
     store = reachable_store(root)
     for sentence in settle(root):
         _log.warning("%s", sentence)
-    _log.info("data: %d captures as the manifest says (%s)", len(manifest.captures), manifest.digest[:12])
+    count = len(manifest.captures)
+    captures = "1 capture" if count == 1 else f"{count} captures"
+    _log.info("data: %s as the manifest says (%s)", captures, manifest.digest[:12])
     _log.info("tracking: %s", store)

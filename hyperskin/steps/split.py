@@ -40,7 +40,10 @@ def split(sources: Path, output: Path, *, params_file: Path = Path("params.yaml"
     )
     write_split(output, assigned)
     counts = Counter(assigned.values())
-    _log.info("split: %s", ", ".join(f"{counts[part]} subjects {part}" for part in ("train", "valid", "test")))
+    said = (
+        f"{counts[part]} {'subject' if counts[part] == 1 else 'subjects'} {part}" for part in ("train", "valid", "test")
+    )
+    _log.info("split: %s", ", ".join(said))
 
 
 def _is_recording(file: SourceFile) -> bool:

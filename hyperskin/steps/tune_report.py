@@ -97,7 +97,10 @@ def say_recipe(trial: Told) -> str:
 
 
 def _introduce(plan: Plan) -> str:
-    effort = " and ".join(f"{value:g} {name}" for name, value in plan.budget.items() if value is not None)
+    limits = {name: value for name, value in plan.budget.items() if value is not None}
+    effort = " and ".join(
+        f"{value:g} {name.removesuffix('s') if value == 1 else name}" for name, value in limits.items()
+    )
     clock = " As the clock ends a trial, the load of the machine decides too." if plan.budget["seconds"] else ""
     return (
         f"Search of the best recipe of **{plan.unit.model}** on **{plan.unit.pair.name}**. Every trial trains for at "

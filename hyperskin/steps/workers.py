@@ -44,10 +44,10 @@ def make_here(make: Callable[[T], R], items: Sequence[T], *, workers: int) -> It
         except BrokenProcessPool as error:
             if is_last:
                 raise DataError(
-                    f"{len(left)} captures must each fit in memory and on the disk; a worker process was killed twice: "
-                    "make room, set `execution.workers: 1` and try again."
+                    f"Every capture must fit in memory and on the disk; with {len(left)} left to make, a worker "
+                    "process was killed twice: make room, set `execution.workers: 1` and try again."
                 ) from error
-            _log.warning("a worker process was killed; the %d unfinished captures start again", len(left))
+            _log.warning("a worker process was killed; what is unfinished starts again (captures: %d)", len(left))
 
 
 def _in_pool(make: Callable[[T], R], items: dict[int, T], workers: int) -> Iterator[tuple[int, R]]:

@@ -13,6 +13,7 @@ from hyperskin.data.split import assign_splits
 from hyperskin.errors import DataError, HyperSkinError, MissingFileError, ParamsError
 from hyperskin.params import Params, section_values
 from hyperskin.sources.phantom import CAPTURES, counts_bytes
+from hyperskin.steps.split import split
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "steps"))
 from conftest import write_mask, write_scene
@@ -183,6 +184,16 @@ def test_nothing_said_is_the_phantom_for_a_demo(folder: Path, caplog: pytest.Log
         "next: make demo, or dvc repro",
     ):
         assert line in caplog.text
+
+
+def test_one_is_told_as_one(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    init(subjects=1, captures=("smile_left",))
+    assert "phantom: 1 subject x 1 capture of 64 x 64 px" in caplog.text
+    assert "to make: 1 capture, about 6 MB of counts" in caplog.text
+    init(subjects=6, captures=("smile_left",), overwrite=True)
+    split(Path("data/sources"), Path("data/split.json"))
+    assert "split: 4 subjects train, 1 subject valid, 1 subject test" in caplog.text
 
 
 def test_the_repository_ships_the_captures_that_it_lists(folder: Path) -> None:

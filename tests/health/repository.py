@@ -459,7 +459,7 @@ _ALL = (
     Damage(a_damaged_profile, "settings", WARNING, "params.tuned.yaml"),
     Damage(no_camera_file, "settings", BROKEN, "measured_cameras.csv"),
     Damage(a_dask_that_is_away, "settings", BROKEN, "Dask scheduler"),
-    Damage(more_trainings_than_cores, "machine", WARNING, "1000 trainings"),
+    Damage(more_trainings_than_cores, "machine", WARNING, "`train.slots`, 1000"),
     Damage(tracking_is_wanted, "variables", WARNING, "DO_NOT_TRACK"),
     Damage(pickles_are_let_in, "variables", WARNING, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"),
     Damage(plugins_are_let_in, "variables", WARNING, "HDF5_PLUGIN_PATH"),
