@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ _LEAST_BYTES = _GB // 2  # what a training's checkpoints and a database need to 
 _LEAST_MEMORY_BYTES = 4 * 2**30
 _FOLDERS = (".", "data", "mlruns", ".prefect", ".dvc", ".cache")
 _ANSWER_S = 2.0
+_LONGEST_SOCKET = 107  # bytes of a socket's path, which the system allows
+_SOCKET = "pymp-12345678/listener-12345678"  # where worker processes are asked for, as Python names it
 
 
 def look(root: Path) -> Iterator[Finding]:
@@ -33,6 +36,7 @@ def look(root: Path) -> Iterator[Finding]:
     yield from look_at_disk(root)
     yield from look_at_folders(root)
     yield from look_at_memory()
+    yield from look_at_temporary_folder()
     yield from _cores(root)
     yield from look_at_port(served_port(root) or PREFECT_PORT, "the Prefect server", "/api/health", "hyperskin up")
     yield from look_at_port(PAGES_PORT, "the MLflow pages", "/health", "hyperskin ui")
@@ -73,6 +77,17 @@ def look_at_memory(*, least_bytes: float = _LEAST_MEMORY_BYTES) -> Iterator[Find
             "that the system may kill it."
         )
         yield Finding("machine", "warning", what, "ps aux --sort=-rss | head")
+
+
+def look_at_temporary_folder() -> Iterator[Finding]:
+    """Find a folder of temporary files whose name is too long for the socket through which workers are started."""
+    folder, most = tempfile.gettempdir(), _LONGEST_SOCKET - len(_SOCKET) - 1
+    if (length := len(os.fsencode(folder))) > most:
+        what = (
+            f"The folder of temporary files must have a name of at most {most} bytes, or no worker process starts; "
+            f"{folder} has {length}."
+        )
+        yield Finding("machine", "warning", what, "export TMPDIR=/tmp")
 
 
 def _cores(root: Path) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from hyperskin.health.examine import examine
 from tests.health.repository import copy_template, make_template
 
 # Of the machine that runs the tests, not of the repository.
-OF_THE_MACHINE = ("A training wants", "The disk of", "Port 5000")
+OF_THE_MACHINE = ("A training wants", "The disk of", "The folder of temporary files", "Port 5000")
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "HDF5_PLUGIN_PATH",

@@ -13,7 +13,7 @@ import pytest
 
 from hyperskin.health import machine
 from hyperskin.health.machine import look_at_disk, look_at_folders, look_at_memory, look_at_port
-from tests.health.repository import free_port
+from tests.health.repository import HERE, free_port
 
 MUCH = 1e18
 
@@ -61,6 +61,35 @@ def test_the_server_that_belongs_to_a_port_is_no_stranger(body, is_found):
         found = list(look_at_port(server.server_address[1], "the MLflow pages", "/health", "hyperskin ui"))
         server.shutdown()
     assert bool(found) == is_found
+
+
+# What making captures does, and what doctor says beforehand.
+WORKER = """
+import multiprocessing
+from hyperskin.health.machine import look_at_temporary_folder
+
+if __name__ == "__main__":
+    print([(one.severity, one.remedy) for one in look_at_temporary_folder()], flush=True)
+    worker = multiprocessing.get_context("forkserver").Process(target=abs, args=(1,))
+    worker.start()
+    worker.join()
+"""
+
+
+@pytest.mark.parametrize(("length", "is_fine"), [(75, True), (76, False)])
+def test_a_folder_of_temporary_files_is_too_long_where_no_worker_starts(length, is_fine):
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        folder = Path(base) / ("x" * (length - len(base) - 1))
+        folder.mkdir()
+        script = Path(base) / "script.py"
+        script.write_text(WORKER)
+        environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(HERE)}
+        result = subprocess.run(
+            [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+        )
+    assert (result.returncode == 0) == is_fine
+    assert ("AF_UNIX path too long" in result.stderr) != is_fine
+    assert result.stdout.strip() == ("[]" if is_fine else "[('warning', 'export TMPDIR=/tmp')]")
 
 
 @pytest.fixture
