@@ -43,6 +43,7 @@ _VERBS = (
     ("tune", "hyperskin.steps.tune:tune", _STAGES, "Search the best recipe of a network on one pair."),
     ("prepare", "hyperskin.steps.prepare:prepare", _STAGES, "Check the data and create the MLflow database."),
 )  # fmt: skip
+_log = logging.getLogger(__name__)
 _GROUPS = {"models": "Registered models: list, choose the champion, take it back."}
 
 
@@ -113,6 +114,8 @@ def _run(arguments: Sequence[str] | None) -> None:
         if asked := _find_interrupt(error):
             _end_as_asked(asked)
         raise
+    finally:
+        _tell_kept()
 
 
 def _end_as_asked(interrupt: KeyboardInterrupt) -> Never:
@@ -126,6 +129,13 @@ def _find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _tell_kept() -> None:
+    """Say once, after all else, what MLflow does not have of what this command made."""
+    courier = sys.modules.get("hyperskin.tracking.courier")
+    if courier is not None and (said := courier.say_kept()):
+        _log.warning("%s", said)
 
 
 def _leave_couriers(code: int) -> None:

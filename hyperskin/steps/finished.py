@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hyperskin.errors import ServiceError
 from hyperskin.ledger import Ledger
 from hyperskin.params import FILE_NAME, Params
 from hyperskin.steps.unit import Unit, model_names, params_units
+from hyperskin.tracking.courier import is_known_away, note_away
 from hyperskin.tracking.journal import Journal
 from hyperskin.tracking.store import find_finished, prepare_store, store_address
 
@@ -34,23 +36,29 @@ def open_units(root: Path) -> list[tuple[str, str]]:
 def find_finished_units(root: Path, units: Sequence[Unit], ledger: Ledger | None = None) -> set[str]:
     """Return the keys of the units that need no training; torch and MLflow are not loaded for a store of our own.
 
-    A run that a person deleted in MLflow is trained again. While MLflow does not answer, the ledger has the word.
+    A run that a person deleted in MLflow is trained again. While MLflow does not answer, the ledger has the word; that
+    is told once, and MLflow is not asked again until a run has heard of it.
     """
     keys = [unit.key for unit in units]
+    in_mlflow, answered = set[str](), not is_known_away()
+    started = time.monotonic()
     try:
-        in_mlflow = set(find_finished(store_address(root), keys))
-        answered = True
+        if answered:
+            in_mlflow = set(find_finished(store_address(root), keys))
     except ServiceError as error:
+        note_away(time.monotonic() - started)
         _log.warning("%s The ledger tells what is finished.", error)
-        in_mlflow, answered = set(), False
+        answered = False
     ended = (ledger or Ledger.of(root)).finished(set(keys) - in_mlflow)
     return in_mlflow | {key for key in ended if not (answered and Journal(root, key).is_whole())}
 
 
 def reachable_store(root: Path) -> str:
     """Return the address of the MLflow store, made ready; a store that does not answer is told and left for later."""
+    started = time.monotonic()
     try:
         return prepare_store(root)
     except ServiceError as error:
+        note_away(time.monotonic() - started)
         _log.warning("%s Runs are kept in mlruns/journal until `hyperskin sync`.", error)
         return store_address(root)

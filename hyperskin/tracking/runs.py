@@ -151,7 +151,8 @@ class RunLog:
     ) -> None:
         """End the run with the status that fits what happened, and wait a bounded time for MLflow to have it.
 
-        A request to end that comes while it waits ends the waiting; the run is as good as it was.
+        What MLflow lacks then is told at the end of the command, of all its runs in one sentence. A request to end
+        that comes while it waits ends the waiting; the run is as good as it was.
 
         Raises:
             HyperSkinError: The end was good, but MLflow or the registry refused the run.
@@ -173,11 +174,7 @@ class RunLog:
         )
         self.delivered = delivered.is_whole and not delivered.reason
         if not delivered.is_whole and self._courier.refusal is None:
-            _log.warning(
-                "MLflow does not have all of the run (%s); everything is in %s: run `hyperskin sync` when it answers",
-                delivered.reason or "it was not waited for",
-                self._journal.folder,
-            )
+            courier.keep(self._journal, delivered.reason)
         if error is None and self._courier.refusal is not None:
             raise self._courier.refusal
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from hyperskin.atomic import file_sha256
+from hyperskin.tracking import courier
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -99,6 +100,12 @@ def make_project(root: Path, origin: Path = ROOT) -> Project:
     shutil.copy(origin / ".dvc" / "config", root / ".dvc" / "config")
     (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
     return Project(root, root.parent / "scenes", root.parent / "given masks")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test know what another one learned of MLflow."""
+    monkeypatch.setattr(courier, "_known", courier._Known())
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """One unit from the manifest to the registry, through the command line, on toy scenes."""
 
 import json
+import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,40 @@ def test_a_split_without_validation_is_told_before_training(prepared: Project, m
     monkeypatch.chdir(prepared.root)
     with pytest.raises(HyperSkinError, match=r"`split\.valid`"):
         train(model=["hscnn_plus"], pair="rgb_vis")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_an_mlflow_that_is_away_costs_seconds_and_is_told_of_twice(
+    prepared: Project, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if is_silent:
+            server.listen(64)  # it takes every connection and never answers
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        started = time.monotonic()
+        first, scores, last = _train(prepared, "regression_mean").splitlines()
+        took_s = time.monotonic() - started
+    assert first == (
+        f"MLflow at {address} must answer; it does not: see whether it runs. Runs are kept in mlruns/journal until "
+        "`hyperskin sync`."
+    )
+    assert scores.startswith("regression_mean on rgb_vis: sam/")
+    assert last.startswith("MLflow does not have all of the run (it did not answer in time); everything is in mlruns/")
+    assert last.endswith(": run `hyperskin sync` when it answers")
+    assert took_s < 8 + 4 * is_silent  # of which 7 s are torch's and the machine's
+
+
+def test_an_mlflow_that_does_not_answer_is_asked_once_what_is_finished(
+    tried: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    train(model=["regression_mean", "regression_mean"], pair="rgb_vis")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "MLflow at http://127.0.0.1:9 must answer; it does not: see whether it runs. The ledger tells what is finished."
+    ]
 
 
 REGRESSIONS = ["regression_mean", "regression_linear", "regression_polynomial"]

@@ -112,7 +112,7 @@ def start(root, uri):
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let MLflow's client be as patient as in our processes, where alone it tries for minutes, and nothing be known."""
-    courier._is_known_to_be_away.clear()
+    monkeypatch.setattr(courier, "_known", courier._Known())
     for name, value in closed_settings(Path()).items():
         if name.startswith("MLFLOW_HTTP_REQUEST"):
             monkeypatch.setenv(name, value)
