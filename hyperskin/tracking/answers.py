@@ -106,7 +106,7 @@ def ask(
     """
     if not answers(uri):
         raise no_answer(uri, "it does not")
-    if (path := file_of(uri)) is not None and path.exists() and (wrong := fault(path)):
+    if wrong := damage(uri):
         raise no_answer(uri, wrong)
     import mlflow  # noqa: F401 - which takes longer to load than a server may take to answer
 
@@ -156,7 +156,8 @@ def within(
 
 def no_answer(uri: str, reason: str) -> ServiceError:
     """Return the one sentence for a store that is away, or a file that is damaged."""
-    if (path := file_of(uri)) is not None and fault(path):
+    if damage(uri):
+        path = Path(uri.removeprefix(_SQLITE))
         return ServiceError(
             f"The MLflow store must be a whole database; {path} is damaged ({reason.rstrip('.')}): bring back a copy, "
             f"or put it aside (`mv {path.name} {path.name}.damaged` in {path.parent}) and run `hyperskin sync --lost`."
@@ -167,6 +168,12 @@ def no_answer(uri: str, reason: str) -> ServiceError:
 def file_of(uri: str) -> Path | None:
     """Return the file of a store; None where it is no file."""
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def damage(uri: str) -> str:
+    """Return what is wrong with the file of a store; empty where nothing is, or where it is no file."""
+    path = file_of(uri)
+    return fault(path) if path is not None and path.exists() else ""
 
 
 def without_password(uri: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from filelock import Timeout
 
 from hyperskin.errors import HyperSkinError, MissingFileError, ServiceError, VersionError
-from hyperskin.tracking.answers import first_line, is_away, is_refusal
+from hyperskin.tracking.answers import damage, first_line, is_away, is_refusal, no_answer
 from hyperskin.tracking.contents import Contents
 from hyperskin.tracking.identity import begin_run, remove_twins, require_own
 from hyperskin.tracking.journal import FAILED, FINISHED, Journal
@@ -95,6 +95,8 @@ class _Delivery:
             if not (is_away(error) or is_refusal(error)):
                 raise
             reason, away = first_line(error), is_away(error)
+            if away and (wrong := damage(self._post.uri)):  # which no waiting mends
+                reason, away = str(no_answer(self._post.uri, wrong)), False
         cursor = self._post.cursor
         left = sum(1 for _ in self._journal.records(cursor.offset))
         if cursor.refused and not self._refusal and not left:

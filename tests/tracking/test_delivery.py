@@ -20,7 +20,7 @@ from hyperskin.tracking.delivery import deliver
 from hyperskin.tracking.journal import FAILED, FINISHED, KILLED, Cursor, Journal
 from hyperskin.tracking.promotion import Promotion
 from hyperskin.tracking.records import Begin, End, File, Metrics, Tags
-from hyperskin.tracking.store import SWEEPS, experiment_id
+from hyperskin.tracking.store import STORE, SWEEPS, experiment_id
 from tests.mlflow_server import lose_runs
 
 CALLS = (
@@ -429,6 +429,17 @@ def test_a_finished_run_whose_files_went_with_the_store_comes_as_failed_and_good
     assert found.data.metrics == {"val": 0.5, "sam/masked": 0.1}
     assert [each.step for each in MlflowClient(uri).get_metric_history(delivered.run_id, "val")] == [0]
     assert [file.path for file in MlflowClient(uri).list_artifacts(delivered.run_id)] == ["per_image.json"]
+
+
+def test_a_damaged_store_is_not_waited_for_and_left_as_it_is(root, write):
+    database = root / "damaged.db"
+    database.write_bytes((root / STORE).read_bytes()[:200_000])
+    before = database.read_bytes()
+    delivered = deliver(write("unit"), f"sqlite:///{database}")
+    assert "must be a whole database" in delivered.reason
+    assert (delivered.is_away, delivered.may_come, delivered.sent) == (False, False, 0)
+    assert delivered.left == 13
+    assert database.read_bytes() == before
 
 
 # whose child it is
