@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,10 +15,14 @@ from hyperskin.health.finding import Finding
 from hyperskin.params import FILE_NAME, Params
 
 _PROBE_S = 2.0
+_LEAST_S = 0.01
+_GREETING = b"pickle-protocol"  # stands in the first words of everybody who speaks Dask
+_LONGEST_BYTES = 4096
 
 
 def look(root: Path) -> Iterator[Finding]:
     """Read params.yaml and its profiles, and look for what it names."""
+    called = {""}
     for path in (root / FILE_NAME, *sorted(root.glob("params.*.yaml"))):
         try:
             params = Params.read(path)
@@ -29,7 +35,9 @@ def look(root: Path) -> Iterator[Finding]:
             yield Finding("settings", "warning" if is_profile else "broken", what, remedy)
         else:
             yield from _files(root, params, path.name)
-            yield from _dask(params.execution.dask, path.name)
+            if params.execution.dask not in called:
+                called.add(params.execution.dask)
+                yield from _dask(params.execution.dask, path.name)
 
 
 def _files(root: Path, params: Params, name: str) -> Iterator[Finding]:
@@ -48,15 +56,50 @@ def _files(root: Path, params: Params, name: str) -> Iterator[Finding]:
 
 
 def _dask(address: str, name: str) -> Iterator[Finding]:
-    if not address:
-        return
     if importlib.util.find_spec("distributed") is None:
         what = f"{name}: `execution.dask` needs the package distributed; it is not installed."
         yield Finding("settings", "broken", what, "pip install 'hyperskin[cluster]'")
-    place = urlsplit(address)
+    must = f"{name}: a Dask scheduler must answer at {address}, or `dvc repro` fails"
+    place, deadline = urlsplit(address), time.monotonic() + _PROBE_S
     try:
-        socket.create_connection((place.hostname or "", place.port or 0), timeout=_PROBE_S).close()
-    except OSError as error:
-        what = f"{name}: a Dask scheduler must answer at {address}, or `dvc repro` fails; nobody does ({error})."
-        host = f"--host {place.hostname} --port {place.port}"
-        yield Finding("settings", "broken", what, f"dask scheduler {host}")
+        called = socket.create_connection((place.hostname or "", place.port or 0), timeout=_PROBE_S)
+    except (OSError, ValueError) as error:  # a port may be no number of a port
+        protocol = " --protocol tls" if place.scheme == "tls" else ""
+        remedy = f"dask scheduler --host {place.hostname} --port {place.netloc.rpartition(':')[2]}{protocol}"
+        yield Finding("settings", "broken", f"{must}; nobody does ({error}).", remedy)
+        return
+    with called:
+        greets = _greets_in_tls if place.scheme == "tls" else _greets
+        if not greets(called, deadline):
+            what = f"{must}; whoever listens there said nothing of Dask's within {_PROBE_S:g} s."
+            remedy = f'in {name}, `execution.dask: ""`  # or the address of a scheduler'
+            yield Finding("settings", "broken", what, remedy)
+
+
+def _greets(called: socket.socket, deadline: float) -> bool:
+    """Tell whether Dask is spoken: who is called speaks first."""
+    heard = b""
+    while _GREETING not in heard and len(heard) < _LONGEST_BYTES:
+        called.settimeout(max(_LEAST_S, deadline - time.monotonic()))
+        try:
+            more = called.recv(_LONGEST_BYTES)
+        except OSError:
+            return False
+        if not more or time.monotonic() > deadline:
+            return False
+        heard += more
+    return _GREETING in heard
+
+
+def _greets_in_tls(called: socket.socket, deadline: float) -> bool:
+    """Tell whether TLS is spoken; Dask itself greets only who shows a certificate."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE  # nothing is said that matters
+    called.settimeout(max(_LEAST_S, deadline - time.monotonic()))
+    try:
+        anybody.wrap_socket(called).close()
+    except ssl.SSLError as error:
+        return "ALERT" in str(error.reason)  # it speaks, and refuses us
+    except OSError:
+        return False
+    return True

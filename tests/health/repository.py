@@ -179,7 +179,7 @@ def another_python(root, environment):
     environment["PYTHONPATH"] = str(root / "packages")
 
 
-def _edit(root, old, new):
+def edit(root, old, new):
     path = root / "params.yaml"
     text = path.read_text()
     assert old in text
@@ -187,15 +187,15 @@ def _edit(root, old, new):
 
 
 def a_misspelled_key(root, environment):
-    _edit(root, "  batch_size:", "  batchsize:")
+    edit(root, "  batch_size:", "  batchsize:")
 
 
 def a_network_that_there_is_not(root, environment):
-    _edit(root, "    hrnet:", "    unet:")
+    edit(root, "    hrnet:", "    unet:")
 
 
 def a_subject_on_two_sides(root, environment):
-    _edit(root, 'valid: ["p004"', 'valid: ["p001"')
+    edit(root, 'valid: ["p004"', 'valid: ["p001"')
 
 
 def no_yaml(root, environment):
@@ -211,11 +211,11 @@ def no_camera_file(root, environment):
 
 
 def a_dask_that_is_away(root, environment):
-    _edit(root, 'dask: ""', f'dask: "tcp://127.0.0.1:{free_port()}"')
+    edit(root, 'dask: ""', f'dask: "tcp://127.0.0.1:{free_port()}"')
 
 
 def more_trainings_than_cores(root, environment):
-    _edit(root, "  slots: 2", "  slots: 1000")
+    edit(root, "  slots: 2", "  slots: 1000")
 
 
 def tracking_is_wanted(root, environment):
