@@ -15,6 +15,7 @@ from hyperskin.health.examine import QUESTIONS, Report, examine, mend
 from hyperskin.health.finding import Finding
 
 _WIDTH = 110
+_PIPELINE, _OURS = "dvc.yaml", "hyperskin.cli"
 _HEADINGS = {
     "broken": "BROKEN: work will fail, or something is lost or seen by others",
     "warning": "WARNING: works, but worse",
@@ -31,7 +32,7 @@ def doctor(*, fix: bool = False, json: bool = False) -> None:
         fix: Mend what can be mended without losing anything, and say what was mended.
         json: Print what was found for programs.
     """
-    root = repository_root()
+    root = _repository()
     logging.getLogger("hyperskin").setLevel(logging.ERROR)  # what others would warn of is found and said here
     report = examine(root)
     mended, left = mend(report) if fix else ([], list(report.findings))
@@ -39,6 +40,20 @@ def doctor(*, fix: bool = False, json: bool = False) -> None:
     write(root, report, mended, left)
     if any(finding.severity == "broken" for finding in left):
         sys.exit(1)
+
+
+def _repository() -> Path:
+    """Return the nearest repository, also one whose params.yaml is gone: that is one thing to tell among others.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        pipeline = folder / _PIPELINE
+        if pipeline.is_file() and _OURS in pipeline.read_text(encoding="utf-8", errors="replace"):
+            return folder
+    return repository_root()
 
 
 def _write_text(root: Path, report: Report, mended: Sequence[str], left: Sequence[Finding]) -> None:
@@ -111,7 +126,7 @@ def _write_json(root: Path, report: Report, mended: Sequence[str], left: Sequenc
 def main() -> None:
     """Run without the command line's own packages, which may be what is missing."""
     try:
-        apply_closed_settings(repository_root())
+        apply_closed_settings(_repository())
         doctor(fix="--fix" in sys.argv, json="--json" in sys.argv)
     except HyperSkinError as error:
         sys.stderr.write(f"hyperskin: {error}\n")

@@ -23,7 +23,13 @@ _LONGEST_BYTES = 4096
 def look(root: Path) -> Iterator[Finding]:
     """Read params.yaml and its profiles, and look for what it names."""
     called = {""}
-    for path in (root / FILE_NAME, *sorted(root.glob("params.*.yaml"))):
+    own = root / FILE_NAME
+    if not own.is_file():
+        remedy = (
+            f"git checkout {FILE_NAME}" if (root / ".git").exists() else "hyperskin init  # with its options of then"
+        )
+        yield Finding("settings", "broken", f"{FILE_NAME} must be there, or nothing runs; it is gone.", remedy)
+    for path in ([own] if own.is_file() else []) + sorted(root.glob("params.*.yaml")):
         try:
             params = Params.read(path)
         except HyperSkinError as error:

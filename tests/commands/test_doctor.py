@@ -98,6 +98,17 @@ def test_warnings_alone_are_no_failure(root):
 
 
 @pytest.mark.parametrize("module", ["hyperskin.cli doctor", "hyperskin.commands.doctor"])
+def test_without_parameters_all_else_is_looked_at(root, module):
+    (root / "params.yaml").unlink()
+    (root / ".env").chmod(0o644)
+    (root / ".git").mkdir()
+    said = _read(_doctor(root / "data", "--json", module=module))
+    assert said["root"] == str(root)
+    assert [one["check"] for one in said["findings"]] == ["settings", "privacy"]
+    assert said["findings"][0]["remedy"] == "git checkout params.yaml"
+
+
+@pytest.mark.parametrize("module", ["hyperskin.cli doctor", "hyperskin.commands.doctor"])
 def test_outside_of_a_repository_it_says_so_in_one_sentence(tmp_path, module):
     result = _doctor(tmp_path, module=module)
     assert result.returncode == 1

@@ -198,6 +198,10 @@ def a_subject_on_two_sides(root, environment):
     edit(root, 'valid: ["p004"', 'valid: ["p001"')
 
 
+def no_params(root, environment):
+    (root / "params.yaml").unlink()
+
+
 def no_yaml(root, environment):
     (root / "params.yaml").write_bytes(b"train: [\xff")
 
@@ -455,6 +459,7 @@ _ALL = (
     Damage(a_misspelled_key, "settings", BROKEN, "batchsize", stands_alone=True),
     Damage(a_network_that_there_is_not, "settings", BROKEN, "got 'unet'", stands_alone=True),
     Damage(a_subject_on_two_sides, "settings", BROKEN, "both name p001", stands_alone=True),
+    Damage(no_params, "settings", BROKEN, "params.yaml must be there, or nothing runs; it is gone", stands_alone=True),
     Damage(no_yaml, "settings", BROKEN, "UTF-8", stands_alone=True),
     Damage(a_damaged_profile, "settings", WARNING, "params.tuned.yaml"),
     Damage(no_camera_file, "settings", BROKEN, "measured_cameras.csv"),
