@@ -16,12 +16,15 @@ from hyperskin.tracking.answers import first_line, is_away
 from hyperskin.tracking.journal import Journal
 from hyperskin.tracking.records import Weights
 from hyperskin.tracking.registry import promote, register
+from hyperskin.training.checkpoint import save_content
 
 
 def keep_weights(network: nn.Module, path: Path) -> str:
     """Write the numbers of a network to `path`, and return the file's SHA-256."""
     with atomic_path(path) as temporary:
-        torch.save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
+        save_content(
+            {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, temporary
+        )
     return file_sha256(path)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from hyperskin.atomic import atomic_path, bring_file, remove_stale
-from hyperskin.errors import DataError, VersionError
+from hyperskin.errors import DataError, ServiceError, VersionError
 
 SCHEMA = 2
 State = dict[str, Any]
@@ -91,12 +91,31 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint`, whole or not at all, and keep the one before it.
 
     A digest of the content goes with it: torch itself notices no flipped bit.
+
+    Raises:
+        ServiceError: It cannot be written; the one before it is as it was.
     """
     content = {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
     with atomic_path(path) as temporary:
-        torch.save({"schema": SCHEMA, "digest": _digest([SCHEMA, content]), "content": content}, temporary)
+        save_content({"schema": SCHEMA, "digest": _digest([SCHEMA, content]), "content": content}, temporary)
         if path.is_file():  # only now, so that a full disk costs neither; until the next rename both names hold it
             bring_file(path, previous_path(path))
+
+
+def save_content(content: object, path: Path) -> None:
+    """Write tensors and plain values to a file of torch's.
+
+    Raises:
+        ServiceError: It cannot be written.
+    """
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:  # all that torch says of a full disk is that a position is not the expected one
+        raise ServiceError(
+            f"A file of {path.parent} must be written whole; torch could not, as when the disk is full "
+            f"({str(error).splitlines()[0]}): make room and run the same command again, which goes on from what was "
+            "saved before."
+        ) from error
 
 
 def load_checkpoint(path: Path, *, unit_key: str, made_with: Mapping[str, str] = {}) -> Checkpoint | None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import re
+import resource
 import subprocess
 import warnings
 from dataclasses import fields, replace
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from hyperskin import atomic
-from hyperskin.errors import DataError, VersionError
+from hyperskin.errors import DataError, ServiceError, VersionError
 from hyperskin.training import checkpoint as module
 from hyperskin.training.checkpoint import (
     Checkpoint,
@@ -145,6 +146,22 @@ def test_a_failed_saving_leaves_the_last_good_one(
         save_checkpoint(path, replace(checkpoint, epoch=5))
     assert _names(tmp_path) == ["c.pt", "previous.pt"]
     assert [_epoch(file) for file in (path, previous_path(path))] == [4, 3]
+
+
+def test_a_disk_without_room_is_told_and_costs_neither(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "last.pt"
+    for epoch in (1, 2):
+        save_checkpoint(path, replace(checkpoint, epoch=epoch))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, hard))  # no file may become larger
+    try:
+        with pytest.raises(ServiceError, match=r"must be written whole; torch could not.*: make room"):
+            save_checkpoint(path, checkpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([path.name, previous_path(path).name])
+    found = [load_checkpoint(each, unit_key="a1b2") for each in (path, previous_path(path))]
+    assert [each.epoch for each in found if each is not None] == [2, 1]
 
 
 def test_a_file_that_runs_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
