@@ -14,6 +14,7 @@ from hyperskin.params import Params
 from hyperskin.processes import StopRequest, ended_by_signals, stop_on_signals
 from hyperskin.steps.claim import claimed, find_interrupted
 from hyperskin.steps.finished import find_finished_units, reachable_store
+from hyperskin.steps.present import require_recorded
 from hyperskin.steps.unit import Unit
 from hyperskin.tracking.journal import KILLED, Journal
 
@@ -50,7 +51,9 @@ def train(
     Raises:
         ServiceError: Several models were asked for and some failed; the others are trained. The failure of a model
             that is alone comes as it is.
-        VersionError: The units are not those expected, or not those that were interrupted.
+        VersionError: The units are not those expected, or not those that were interrupted; or the data are not those
+            that DVC recorded, so that a network could not be registered.
+        HyperSkinError: A unit cannot be trained as params.yaml has it; then nothing is begun.
     """
     root = Path.cwd()
     params = Params.read(params_file)
@@ -71,11 +74,16 @@ def train(
         if not unfinished:
             return
         manifest.check_files()
+        if any(unit.regression_kind is None for unit in unfinished):
+            require_recorded(root, digest=manifest.digest)  # as at the end, where a network is registered
         gc.disable()  # torch and MLflow take seconds to load, a quarter of them for vain searches for garbage
+        from hyperskin.steps.ready import require_trainable
         from hyperskin.steps.train_unit import train_unit
 
         gc.freeze()  # nor need what was loaded be searched later
         gc.enable()
+        for unit in unfinished:
+            require_trainable(unit, manifest)
 
     def is_finished(unit: Unit) -> bool:
         return unit.key in find_finished_units(root, [unit], ledger)

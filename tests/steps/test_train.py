@@ -7,14 +7,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from hyperskin.commands.init import shipped_params
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.manifest import CaptureEntry, FileEntry, write_manifest
-from hyperskin.errors import DataError, HyperSkinError, ServiceError
+from hyperskin.errors import DataError, HyperSkinError, ServiceError, VersionError
+from hyperskin.ledger import Ledger
+from hyperskin.models.baselines import NAMES, build, parameter_count
 from hyperskin.steps.train import train
 from hyperskin.steps.unit import Unit
+from hyperskin.tracking.journal import find_journals
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Project
@@ -90,23 +94,57 @@ def test_data_that_changed_behind_the_manifest_is_refused(prepared: Project) -> 
     assert "must be the file the manifest names" in _train(prepared, "regression_linear", check=False)
 
 
+OTHER_CAMERA = {"cameras: [cie]": "cameras: [sim28]", "camera: cie ": "camera: other "}
 SLIPS = [
-    (("loss: l1", "loss: l3"), ("hscnn_plus", "rgb_vis"), "`train.loss`"),
-    (("crop_px: 16", "crop_px: 256"), ("hscnn_plus", "rgb_vis"), "`train.crop_px`"),
-    (("", ""), ("unet", "rgb_vis"), "`model` must be one of regression_mean"),
-    (("", ""), ("regression_linear", "msi_nir"), "needs the cubes nir"),
-    (("camera: cie ", "camera: sim28_01 "), ("regression_linear", "rgb_vis"), "`train.camera`"),
+    ({"loss: l1": "loss: l3"}, ("hscnn_plus", "rgb_vis"), "`train.loss`"),
+    ({"crop_px: 16": "crop_px: 256"}, ("hscnn_plus", "rgb_vis"), "`train.crop_px`"),
+    ({}, ("unet", "rgb_vis"), "`model` must be one of regression_mean"),
+    ({}, ("regression_linear", "rgb_nir"), "`pair` must be one of rgb_vis"),
+    ({}, ("regression_linear", "msi_nir"), "needs the cubes nir"),
+    ({"camera: cie ": "camera: sim28_01 "}, ("regression_linear", "rgb_vis"), "`train.camera`"),
+    (OTHER_CAMERA, ("regression_linear", "rgb_vis"), "must hold 'rgb/other'"),
+    (OTHER_CAMERA, ("hscnn_plus", "rgb_vis"), "must hold 'rgb/other'"),
+    ({"hrnet: {width: 8}": "unet: {width: 8}"}, ("unet", "rgb_vis"), "each network must be one of hscnn_plus"),
+    ({"hrnet: {width: 8}": "hrnet: {width: 6}"}, ("hrnet", "rgb_vis"), "multiple of 4; got 6"),
+    ({"hrnet: {width: 8}": "hrnet: {blocks: 3}"}, ("hrnet", "rgb_vis"), "A size of hrnet must be one of width"),
+    ({"final_learning_rate: 1e-6": "final_learning_rate: 1"}, ("hscnn_plus", "rgb_vis"), "`train.final_learning_rate`"),
 ]
 
 
-def test_a_slip_ends_in_one_sentence(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slip_ends_in_one_sentence_and_leaves_nothing(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(prepared.root)
     whole = Path("params.yaml").read_text()
-    for (old, new), (model, pair), message in SLIPS:
-        assert old in whole
-        Path("params.yaml").write_text(whole.replace(old, new, 1))
+    for edits, (model, pair), message in SLIPS:
+        slipped = whole
+        for old, new in edits.items():
+            assert old in whole
+            slipped = slipped.replace(old, new, 1)
+        Path("params.yaml").write_text(slipped)
         with pytest.raises(HyperSkinError, match=message):
             train(model=[model], pair=pair)
+        with pytest.raises(HyperSkinError, match=message):
+            train(model=["regression_mean", model], pair=pair)  # what could be trained is not begun either
+        assert find_journals(Path()) == []
+        assert not Path("mlruns/checkpoints").exists()
+        assert Ledger.of(Path()).newest() == []
+
+
+def test_data_that_dvc_did_not_record_are_refused_before_a_network_is_trained_on_them(
+    prepared: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared.root)
+    manifest = Path("data/manifest.json")
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(VersionError, match=r"must be what dvc\.lock records"):
+        train(model=["hscnn_plus"], pair="rgb_vis")
+    assert find_journals(Path()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_of_any_size_is_built_without_memory_to_see_whether_it_can_be(name: str) -> None:
+    with torch.device("meta"):
+        network = build(name, in_channels=4, out_channels=61)
+    assert parameter_count(network) == parameter_count(build(name, in_channels=4, out_channels=61))
 
 
 def test_a_split_without_validation_is_told_before_training(prepared: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +217,7 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise KeyError("no one thought of this")
 
     monkeypatch.setattr("hyperskin.steps.train_unit.train_unit", train_unit)
+    monkeypatch.setattr("hyperskin.steps.ready.require_trainable", lambda *_: None)
     return models
 
 
