@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,8 @@ from hyperskin.steps.settle import RWLOCK, is_broken_lock, settle
 from hyperskin.tracking.journal import Journal, find_journals
 from hyperskin.tracking.store import store_address
 
+_CACHE = Path(".dvc") / "cache" / "files" / "md5"
+_AT_WORK_S = 3600.0
 _FOLDERS = ("data", "reports")  # settling looks into mlruns
 
 
@@ -32,12 +36,43 @@ def look(root: Path) -> Iterator[Finding]:
         where = " and ".join(name for name in stale if stale[name])
         what = f"Temporary files of dead writers must not stay; {where} {'holds' if count == 1 else 'hold'} {count}."
         yield Finding("leftovers", "warning", what, "hyperskin doctor --fix", partial(_remove, root))
+    yield from _half_transfers(root)
     left = [journal for journal in find_journals(root) if _is_undelivered(journal)]
     if left:
         names = ", ".join(_name(journal) for journal in left[:3]) + (" and more" if len(left) > 3 else "")
         runs = "a run" if len(left) == 1 else f"{len(left)} runs"
         what = f"MLflow must know all of {runs} that ended ({names}); it does not, but mlruns/journal does."
         yield Finding("leftovers", "warning", what, "hyperskin sync")
+
+
+def _half_transfers(root: Path) -> Iterator[Finding]:
+    """Find what DVC leaves in its cache where a copy ended for want of room, and never removes."""
+    left = _find_half_transfers(root)
+    if left:
+        size_mb = sum(size for _, size in left) / 1e6
+        what = (
+            f"DVC's cache must hold whole files; it also holds {len(left)} that were broken off, {size_mb:.0f} MB, as "
+            "a full disk leaves them."
+        )
+        yield Finding("leftovers", "warning", what, "hyperskin doctor --fix", partial(_remove_half_transfers, root))
+
+
+def _find_half_transfers(root: Path) -> list[tuple[Path, int]]:
+    """Return them with their sizes; young ones may belong to a DVC that is at work."""
+    found = []
+    for path in (root / _CACHE).glob("??/.*.tmp"):
+        with contextlib.suppress(OSError):  # it is gone by now
+            about = path.lstat()
+            if time.time() - about.st_mtime > _AT_WORK_S:
+                found.append((path, about.st_size))
+    return found
+
+
+def _remove_half_transfers(root: Path) -> str:
+    left = _find_half_transfers(root)
+    for path, _ in left:
+        path.unlink(missing_ok=True)
+    return f"Files that were broken off are removed from DVC's cache: {len(left)}."
 
 
 def _unsettled(root: Path) -> list[str]:
