@@ -16,6 +16,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
+from hyperskin.address import without_password
 from hyperskin.errors import ServiceError
 
 PATIENCE_S = 10.0  # with a database that does not answer
@@ -46,7 +47,7 @@ class Database:
         Raises:
             ServiceError: The address is another one, or its driver is not installed.
         """
-        self._engine = _engine(uri)
+        self._engine, self._shown = _engine(uri), without_password(uri)
         self._what = what
         self.now_s: sa.ColumnElement[float] = sa.literal_column(_CLOCKS[self._engine.dialect.name], sa.Double)
 
@@ -90,7 +91,7 @@ class Database:
         said = reason[0].rstrip(".") if reason else type(error.orig).__name__
         if url.password:
             said = said.replace(str(url.password), "***")
-        return f"{self._what} must answer at {url.render_as_string(hide_password=True)}; it does not: {said}."
+        return f"{self._what} must answer at {self._shown}; it does not: {said}."
 
 
 def engine_options(uri: str) -> dict[str, Any]:
@@ -109,11 +110,11 @@ def _engine(uri: str) -> sa.Engine:
             "`HYPERSKIN_DATABASE` must be an address such as postgresql+psycopg://USER@HOST:PORT/DATABASE; "
             "what it holds is none."  # and may hold a password
         ) from None
-    shown = url.render_as_string(hide_password=True)
+    shown = without_password(uri)
     if url.drivername in ("postgresql", "postgres"):
         raise ServiceError(
             "`HYPERSKIN_DATABASE` must name its driver, postgresql+psycopg://USER@HOST:PORT/DATABASE; "
-            f"got {shown}: write postgresql+psycopg:// in front."
+            f"got {shown}: write postgresql+psycopg in place of {url.drivername}."
         )
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise ServiceError(f"`HYPERSKIN_DATABASE` must be sqlite:/// or postgresql+psycopg://; got {shown}.")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 import stat
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
+from hyperskin.address import without_password
 from hyperskin.environment import database_addresses, password_file
 from hyperskin.health.finding import Finding
 from hyperskin.sqlite import fault
-from hyperskin.tracking.answers import answers, first_line, without_password
+from hyperskin.tracking.answers import answers, first_line
 
 _OWN, _RUNS, _FLOWS = "HYPERSKIN_DATABASE", "MLFLOW_TRACKING_URI", "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 _DRIVERS = {_OWN: "psycopg", _RUNS: "psycopg", _FLOWS: "asyncpg"}
+_KEPT_IN = "~/.pgpass-hyperskin"  # as docs/keeper.md names it
 _CONNECT_S = 3
 _LOSS = {
     "mlflow.db": "runs and registered models",
@@ -59,7 +61,7 @@ def _address(variable: str, address: str) -> Iterator[Finding]:
     elif parts.scheme in ("http", "https") and variable == _RUNS:
         if not answers(address):
             what = f"The MLflow server at {shown} must answer; it does not. Trainings go on and are delivered later."
-            yield Finding("databases", "broken", what, f"curl {shown.rstrip('/')}/health")
+            yield Finding("databases", "broken", what, f"curl {shlex.quote(shown.rstrip('/') + '/health')}")
     elif not parts.scheme.startswith("sqlite"):
         what = f"{variable} must name a database or a server; MLflow and we refuse {shown}."
         yield Finding("databases", "broken", what, f"unset {variable}")
@@ -67,21 +69,34 @@ def _address(variable: str, address: str) -> Iterator[Finding]:
 
 def _postgresql(variable: str, address: str, parts: SplitResult) -> Iterator[Finding]:
     driver, shown = _DRIVERS[variable], without_password(address)
-    if parts.scheme != f"postgresql+{driver}":
+    is_named = parts.scheme == f"postgresql+{driver}"
+    good = f"{variable}={shlex.quote(_with_scheme(f'postgresql+{driver}', shown))}"
+    if not is_named:
         what = f"{variable} must begin with postgresql+{driver}://, the driver it is read with; it is {shown}."
-        good = re.sub(r"^[^:]+", f"postgresql+{driver}", shown)
-        yield Finding("databases", "broken", what, f"export {variable}={good}")
-        return
-    if parts.password:
+        yield Finding("databases", "broken", what, f"export {good}")
+    if shown != address:
         what = f"The address in {variable} must hold no password, for `ps` and logs show it; it holds one."
-        remedy = f"export {variable}={_without(address)} PGPASSFILE=FILE  # HOST:PORT:*:USER:PASSWORD, mode 600"
-        yield Finding("databases", "warning", what, remedy)
+        yield Finding("databases", "warning", what, _keep_password(good, parts))
+    if not is_named:
+        return
     if find_spec(driver) is None:
         what = f"The driver of {variable}, {driver}, must be installed; it is not."
         yield Finding("databases", "broken", what, "pip install 'hyperskin[cluster]'")
     elif find_spec("psycopg") is not None and (reason := _refusal(address)):
         what = f"The server of {variable} must let us in at {shown} within {_CONNECT_S} s; it does not: {reason}."
-        yield Finding("databases", "broken", what, f"psql {re.sub(r'[+][a-z]+', '', shown)} -c 'select 1'")
+        yield Finding(
+            "databases", "broken", what, f"psql {shlex.quote(_with_scheme('postgresql', shown))} -c 'select 1'"
+        )
+
+
+def _keep_password(good: str, parts: SplitResult) -> str:
+    """Return what asks for a password, keeps it where every driver finds it, and sets a good address."""
+    named = password_file()
+    file = shlex.quote(str(named)) if named else _KEPT_IN
+    place = [parts.hostname or "localhost", str(parts.port or 5432), "*", unquote(parts.username or "") or "*"]
+    line = shlex.quote(":".join(word.replace("\\", "\\\\").replace(":", "\\:") for word in place))
+    keep = f"(umask 077; read -rs PASSWORD; printf '%s:%s\\n' {line} \"$PASSWORD\" >> {file})"
+    return f"{keep}; export {good} PGPASSFILE={file}  # type the password blindly, then Return"
 
 
 def _password_file() -> Iterator[Finding]:
@@ -105,9 +120,8 @@ def _refusal(address: str) -> str:
     """Return why a server does not let us in; empty where it does."""
     import psycopg
 
-    plain = re.sub(r"^postgresql\+[a-z]+", "postgresql", address)
     try:
-        psycopg.connect(plain, connect_timeout=_CONNECT_S).close()
+        psycopg.connect(_with_scheme("postgresql", address), connect_timeout=_CONNECT_S).close()
     except psycopg.Error as error:
         said = first_line(error).rstrip(".")
         parts = _split(address)
@@ -123,6 +137,5 @@ def _split(address: str) -> SplitResult | None:
         return None
 
 
-def _without(address: str) -> str:
-    """Return an address with its user and without the password."""
-    return re.sub(r"://([^:@/]*):[^@/]*@", r"://\1@", address)
+def _with_scheme(scheme: str, address: str) -> str:
+    return f"{scheme}:{address.partition(':')[2]}"

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hyperskin.address import without_password
 from hyperskin.atomic import find_stale, remove_stale
 from hyperskin.environment import database_uri
 from hyperskin.errors import HyperSkinError, ServiceError
 from hyperskin.ledger import Ledger
 from hyperskin.processes import is_running
-from hyperskin.tracking.answers import answers, within, without_password
+from hyperskin.tracking.answers import answers, within
 from hyperskin.tracking.store import mark_killed, running, store_address
 
 RWLOCK = Path(".dvc") / "tmp" / "rwlock"

@@ -13,8 +13,9 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from hyperskin.address import without_password
 from hyperskin.errors import HyperSkinError, ServiceError
 from hyperskin.sqlite import fault
 
@@ -174,12 +175,6 @@ def damage(uri: str) -> str:
     """Return what is wrong with the file of a store; empty where nothing is, or where it is no file."""
     path = file_of(uri)
     return fault(path) if path is not None and path.exists() else ""
-
-
-def without_password(uri: str) -> str:
-    """Return an address as it may be shown."""
-    address = urlsplit(uri)
-    return urlunsplit(address._replace(netloc=f"***@{address.netloc.rpartition('@')[2]}")) if address.password else uri
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 
 from hyperskin.errors import ServiceError
-from hyperskin.tracking.answers import answers, ask, is_away, is_gone, is_refusal, without_password
+from hyperskin.tracking.answers import answers, ask, is_away, is_gone, is_refusal
 
 
 def _rest(code):
@@ -106,8 +106,5 @@ def test_trouble_of_the_server_is_one_sentence_and_a_refusal_comes_as_it_is(uri,
 
 
 def test_a_password_is_not_shown():
-    assert without_password("https://me:secret@host:5000/x") == "https://***@host:5000/x"
-    assert without_password("postgresql+psycopg://me@host/x") == "postgresql+psycopg://me@host/x"
-    with pytest.raises(ServiceError) as told:
+    with pytest.raises(ServiceError, match=r"MLflow at http://me@127\.0\.0\.1:1 must answer"):
         ask("http://me:secret@127.0.0.1:1", lambda: None)
-    assert "secret" not in str(told.value)
