@@ -1,5 +1,6 @@
 """A Dask scheduler is told from whoever else listens at its address, soon; params.yaml is told of once."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def _answer(listener, words):
 
     def answer():
         caller, _ = listener.accept()
-        with caller:
+        with caller, contextlib.suppress(ConnectionError):
             caller.sendall(words)
             caller.recv(100)
 
