@@ -15,8 +15,8 @@ def test_two_of_three_are_killed_and_the_third_finishes_at_once(workers):
     complete = [number for number, trial in trials.items() if trial.state == "complete"]
     assert len(complete) == len(trials) == 12
     assert set(workers.noted("told")) <= set(complete)
-    for number in begun:
-        assert trials[number].attempts == 2
+    for number in begun:  # which may be the same one twice: the second took it up from the first
+        assert trials[number].attempts == 1 + begun.count(number)
 
 
 def test_a_killed_trial_is_tried_again_with_the_same_recipe(workers):
