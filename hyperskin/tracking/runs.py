@@ -142,7 +142,8 @@ class RunLog:
         history = self._journal.begin(begin)
         self._epochs, self._scores = history.epochs, history.scores
         if self._epochs:
-            _log.info("the run is taken up again after %d epochs", len(self._epochs))
+            count = len(self._epochs)
+            _log.info("the run is taken up again after %d %s", count, "epoch" if count == 1 else "epochs")
         self._courier.start()
         return self
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import logging
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -196,11 +197,13 @@ def test_run_that_is_cut_short_says_so_and_is_not_finished(uri, start, provenanc
     assert find_finished(uri, [provenance.unit_key]) == {}
 
 
-def test_unfinished_unit_is_taken_up_in_the_same_run(uri, start, monkeypatch):
+def test_unfinished_unit_is_taken_up_in_the_same_run(uri, start, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr("hyperskin.tracking.runs._STOPPED_PATIENCE_S", 15.0)  # how long is waited is no part of this
     first = _cut_short(start(), {"val_sam/masked": 0.3})
     with start() as second:
         second.log_epoch({"val_sam/masked": 0.2}, 1)
+    assert "the run is taken up again after 1 epoch" in caplog.messages
     assert second.run_id == first
     assert _read(uri, first).info.status == "FINISHED"
     assert len(MlflowClient(uri).get_metric_history(first, "val_sam/masked")) == 2
