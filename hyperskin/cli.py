@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import difflib
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -96,6 +97,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     atexit.register(gc.freeze)  # else the end of a process looks for garbage in all of torch and MLflow, for a second
     _set_up_logging()
     try:
+        _load(tokens)
         make_app(tokens)(tokens, exit_on_error=False)
     except CycloptsError:
         sys.exit(2)
@@ -116,6 +118,17 @@ def _run(arguments: Sequence[str] | None) -> None:
         raise
     finally:
         _tell_kept()
+
+
+def _load(tokens: Sequence[str]) -> None:
+    """Load the module of the verb, while whoever asks this process to end ends it at once: nothing is begun."""
+    from hyperskin.processes import ended_by_signals
+
+    for verb, where, *_ in _VERBS:
+        words = verb.split()
+        if words == list(tokens[: len(words)]):
+            with ended_by_signals():
+                importlib.import_module(where.partition(":")[0])
 
 
 def _end_as_asked(interrupt: KeyboardInterrupt) -> Never:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import hyperskin
-from hyperskin.cli import main
+from hyperskin.cli import _load, main
 from hyperskin.commands.init import shipped_params
 
 HEAVY = ("torch", "mlflow", "prefect", "optuna", "numpy", "scipy", "pydantic", "matplotlib")
@@ -161,3 +161,12 @@ def test_an_error_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("hyperskin.commands.ui.ui", broken)
     with pytest.raises(LookupError, match="no one"):
         main(["ui"])
+
+
+def test_whoever_asks_a_verb_to_end_while_it_loads_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, object]] = []
+    monkeypatch.setattr(
+        "hyperskin.cli.importlib.import_module", lambda name: heard.append((name, signal.getsignal(signal.SIGINT)))
+    )
+    _load(["models", "promote", "--help"])
+    assert heard == [("hyperskin.commands.models", signal.SIG_DFL)]

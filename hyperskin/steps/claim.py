@@ -14,6 +14,9 @@ from hyperskin.ledger import BusyError, Claim, Ledger
 from hyperskin.processes import StopRequest
 from hyperskin.steps.unit import Unit
 
+GOES_ON = "The same command goes on where it stopped."
+"""What is said to whoever stopped a command that has got somewhere."""
+
 _POLL_S = 2.0
 _LOOK_EVERY_S = 5.0
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from hyperskin.errors import HyperSkinError, ServiceError, VersionError
 from hyperskin.ledger import FencedError, Ledger
 from hyperskin.params import Params
 from hyperskin.processes import StopRequest, ended_by_signals, stop_on_signals
-from hyperskin.steps.claim import claimed, find_interrupted
+from hyperskin.steps.claim import GOES_ON, checkpoint_path, claimed, find_interrupted
 from hyperskin.steps.finished import find_finished_units, reachable_store
 from hyperskin.steps.present import require_recorded
 from hyperskin.steps.unit import Unit
@@ -88,6 +88,9 @@ def train(
     def is_finished(unit: Unit) -> bool:
         return unit.key in find_finished_units(root, [unit], ledger)
 
+    begun: list[Unit] = []
+    done: list[Unit] = []
+
     with stop_on_signals(on_deadline=lambda: _note_killed(root, unfinished)) as stopping:
 
         def train_one(unit: Unit) -> None:
@@ -98,13 +101,22 @@ def train(
                 stopping=stopping,
                 is_finished=lambda: is_finished(unit),
             ) as claim:
-                if claim is None or is_finished(unit):  # another process may have been at it until now
-                    return
-                train_unit(unit, manifest, params, store=store, params_file=params_file, claim=claim, stopping=stopping)
-                claim.finish()
+                if claim is not None and not is_finished(unit):  # another process may have been at it until now
+                    begun.append(unit)
+                    train_unit(
+                        unit, manifest, params, store=store, params_file=params_file, claim=claim, stopping=stopping
+                    )
+                    claim.finish()
+            done.append(unit)
 
-        _train_each(unfinished, train_one, stopping) if len(units) > 1 else train_one(unfinished[0])
-        stopping.check()  # also a unit that was just finished ends a script that was interrupted
+        try:
+            _train_each(unfinished, train_one, stopping) if len(units) > 1 else train_one(unfinished[0])
+            stopping.check()  # also a unit that was just finished ends a script that was interrupted
+        except KeyboardInterrupt:
+            has_checkpoint = any(checkpoint_path(unit.folder).is_file() for unit in begun if unit not in done)
+            if len(done) < len(unfinished) and (done or has_checkpoint):
+                _log.info(GOES_ON)
+            raise
 
 
 def _train_each(units: Sequence[Unit], train_one: _Train, stopping: StopRequest) -> None:

@@ -14,10 +14,12 @@ from hyperskin.data.manifest import Manifest
 from hyperskin.errors import ParamsError, VersionError
 from hyperskin.ledger import Ledger
 from hyperskin.params import Params, profile_file
-from hyperskin.processes import StopRequest, stop_on_signals
+from hyperskin.processes import StopRequest, ended_by_signals, stop_on_signals
+from hyperskin.steps.claim import GOES_ON, checkpoint_path
 from hyperskin.steps.finished import reachable_store
 from hyperskin.steps.search import Plan, worker_key
 from hyperskin.steps.tuned import PROFILE, write_profile
+from hyperskin.steps.unit import CHECKPOINTS
 from hyperskin.tracking.journal import KILLED, Journal
 from hyperskin.tuning.storage import SWEEPS
 from hyperskin.tuning.study import Search
@@ -54,32 +56,53 @@ def tune(
     Raises:
         VersionError: The search is not the one expected.
         ServiceError: The database of searches does not answer, or was lost; a worker that is started again goes on.
+        HyperSkinError: The recipe as it is cannot be trained; then nothing is begun.
     """
     root = Path.cwd()
     if params_file.name == profile_file(PROFILE):
         raise ParamsError(f"A search must start from params.yaml, not from what it writes; got {params_file}.")
     params = Params.read(params_file)
-    manifest = Manifest.read(data / "manifest.json")
-    plan = Plan.of(model, pair, params, manifest)
-    manifest.require_pairs([plan.unit.pair])
-    total = params.sweep.trials if trials is None else trials
-    if total < 1:
-        raise ParamsError(f"`trials` must be at least 1; got {total}.")
-    if expect and plan.name != expect:
-        raise VersionError(
-            f"Data, code and params.yaml must be here what they were where the search was asked for; they make "
-            f"{plan.name} instead of {expect}: bring this folder up to date, or ask again."
-        )
-    search = plan.open(root)
-    if search.is_concluded(total):
-        _log.info("%s on %s: searched already, skipped (%s)", model, pair, plan.name)
-    else:
-        if not search.is_whole(total):
+    with ended_by_signals():
+        manifest = Manifest.read(data / "manifest.json")
+        plan = Plan.of(model, pair, params, manifest)
+        manifest.require_pairs([plan.unit.pair])
+        total = params.sweep.trials if trials is None else trials
+        if total < 1:
+            raise ParamsError(f"`trials` must be at least 1; got {total}.")
+        if expect and plan.name != expect:
+            raise VersionError(
+                f"Data, code and params.yaml must be here what they were where the search was asked for; they make "
+                f"{plan.name} instead of {expect}: bring this folder up to date, or ask again."
+            )
+        from hyperskin.tuning.storage import study_names
+
+        search = plan.open(root) if plan.name in study_names(root) else None
+        if search is not None and search.is_concluded(total):
+            _log.info("%s on %s: searched already, skipped (%s)", model, pair, plan.name)
+            write_profile(root, params_file, params, manifest)
+            return
+        if search is None or not search.is_whole(total):
             manifest.check_files()
+            _require_trainable(plan)
+        work = _Work(root, plan, search or plan.open(root), total, worker)
+    with stop_on_signals(on_deadline=work.note_killed) as stopping:
         with _claimed_worker(root, plan, worker, total) if expect else contextlib.nullcontext():
-            if not _Work(root, plan, search, total, worker).run():
-                return  # another worker tells
-    write_profile(root, params_file, params, manifest)
+            is_told = work.run(stopping)
+        if is_told:  # else another worker tells
+            write_profile(root, params_file, params, manifest)
+        stopping.check()  # also a search that was just finished ends a script that was interrupted
+
+
+def _require_trainable(plan: Plan) -> None:
+    """Load all that makes trials, and refuse a search whose first trial would be refused."""
+    gc.disable()  # torch and MLflow take seconds to load, a quarter of them for vain searches for garbage
+    import hyperskin.steps.tune_report
+    import hyperskin.steps.tune_trial  # noqa: F401 - so that nothing is loaded once a search has begun
+    from hyperskin.steps.ready import require_trainable
+
+    gc.freeze()  # nor need what was loaded be searched later
+    gc.enable()
+    require_trainable(plan.unit, plan.manifest)
 
 
 @contextlib.contextmanager
@@ -105,17 +128,22 @@ class _Work:
         self._lock = FileLock(root / SWEEPS / f"{plan.name}.run.lock")
         self._keys = {plan.name}  # of the runs that this process makes
 
-    def run(self) -> bool:
+    def run(self, stopping: StopRequest) -> bool:
         """Make trials until the search is whole; return whether it was this worker that told what came of it.
 
         The first worker on a machine keeps the run of the search, below which every trial has one.
         """
-        with stop_on_signals(on_deadline=self._note_killed) as stopping:
+        try:
             if self._keeps_run(stopping):
                 return True
             if not self._search.is_whole(self._total):
                 self._try_recipes(stopping)
             return self._keeps_run(stopping)  # whoever kept it may be dead
+        except KeyboardInterrupt:
+            has_checkpoint = any(checkpoint_path(CHECKPOINTS / key).is_file() for key in self._keys)
+            if has_checkpoint or self._search.counts().finished:
+                _log.info(GOES_ON)
+            raise
 
     def _keeps_run(self, stopping: StopRequest) -> bool:
         """Keep the run of the search unless another worker does; return whether what came of it was told here."""
@@ -139,11 +167,8 @@ class _Work:
         self._search.conclude()
 
     def _try_recipes(self, stopping: StopRequest) -> None:
-        gc.disable()  # torch and MLflow take seconds to load, a quarter of them for vain searches for garbage
         from hyperskin.steps.tune_trial import TrialMaker
 
-        gc.freeze()  # nor need what was loaded be searched later
-        gc.enable()
         maker = TrialMaker(
             self._root,
             self._plan,
@@ -156,7 +181,7 @@ class _Work:
         self._search.choose(pruner=sweep.pruner, total=self._total, seed=sweep.seed, worker=self._worker)
         self._search.run(self._total, maker.make, should_stop=stopping.is_set, on_told=maker.forget)
 
-    def _note_killed(self) -> None:
+    def note_killed(self) -> None:
         """Let the journals say that their runs were killed, when there is no time for anything else."""
         for key in sorted(self._keys):
             Journal(self._root, key).end_if_begun(KILLED)

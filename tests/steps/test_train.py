@@ -1,6 +1,7 @@
 """One unit from the manifest to the registry, through the command line, on toy scenes."""
 
 import json
+import logging
 import socket
 import sys
 import time
@@ -16,6 +17,7 @@ from hyperskin.data.manifest import CaptureEntry, FileEntry, write_manifest
 from hyperskin.errors import DataError, HyperSkinError, ServiceError, VersionError
 from hyperskin.ledger import Ledger
 from hyperskin.models.baselines import NAMES, build, parameter_count
+from hyperskin.steps.claim import GOES_ON
 from hyperskin.steps.train import train
 from hyperskin.steps.unit import Unit
 from hyperskin.tracking.journal import find_journals
@@ -236,12 +238,18 @@ def test_a_model_alone_fails_with_its_own_error(tried: list[str]) -> None:
         train(model=["regression_linear"], pair="rgb_vis")
 
 
-def test_ctrl_c_ends_all_of_several_models(tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_ctrl_c_ends_all_of_several_models_and_says_that_they_go_on_if_any_was_trained(
+    tried: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
     def stopped(unit: Unit, *_: object, **__: object) -> None:
         tried.append(unit.model)
-        raise KeyboardInterrupt
+        if len(tried) == count:
+            raise KeyboardInterrupt
 
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr("hyperskin.steps.train_unit.train_unit", stopped)
     with pytest.raises(KeyboardInterrupt):
         train(model=REGRESSIONS, pair="rgb_vis")
-    assert tried == REGRESSIONS[:1]
+    assert tried == REGRESSIONS[:count]
+    assert (GOES_ON in caplog.messages) == (count > 1)

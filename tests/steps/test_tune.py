@@ -13,11 +13,13 @@ from mlflow import MlflowClient
 from hyperskin.commands.init import shipped_params
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.manifest import CaptureEntry, FileEntry, Manifest, write_manifest
-from hyperskin.errors import HyperSkinError
+from hyperskin.errors import DataError, HyperSkinError
 from hyperskin.params import Params
 from hyperskin.steps.search import Plan, plans
 from hyperskin.steps.tune import tune
 from hyperskin.steps.tuned import write_profile
+from hyperskin.tracking.journal import find_journals
+from hyperskin.tuning.storage import study_names
 from hyperskin.tuning.study import Search
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -114,6 +116,23 @@ def test_every_network_and_pair_of_params_is_a_search(folder: Path) -> None:
 def test_a_slip_ends_in_one_sentence(folder: Path, words: dict[str, object], message: str) -> None:
     with pytest.raises(HyperSkinError, match=message):
         tune(**({"model": "hrnet", "pair": "rgb_vis"} | words))
+
+
+def test_whoever_asks_it_to_end_before_a_search_has_begun_ends_it_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception may be swallowed by what is being loaded."""
+    heard: list[object] = []
+
+    def listen(_: Manifest) -> None:
+        heard.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        raise DataError("That must be enough; it is.")
+
+    monkeypatch.setattr(Manifest, "check_files", listen)
+    with pytest.raises(DataError, match="enough"):
+        tune(model="hrnet", pair="rgb_vis")
+    assert heard == [signal.SIG_DFL] * 3
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def fill(plan: Plan, gain: float, *, conclude: bool = True) -> Search:
@@ -241,6 +260,19 @@ def test_a_search_leaves_its_trials_in_mlflow_and_the_best_recipe_in_the_profile
     again = prepared.run(*TUNE, "3").stderr
     assert "searched already, skipped" in again
     assert len(runs_of(prepared)[1]) == 3
+
+
+@pytest.mark.slow
+def test_a_search_whose_first_trial_would_be_refused_leaves_nothing(
+    prepared: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared.edit("final_learning_rate: 1e-6", "final_learning_rate: 1")
+    monkeypatch.chdir(prepared.root)
+    with pytest.raises(HyperSkinError, match=r"`train\.final_learning_rate` must lie between"):
+        tune(model="hscnn_plus", pair="rgb_vis")
+    assert find_journals(prepared.root) == []
+    assert not (prepared.root / "mlruns/checkpoints").exists()
+    assert study_names(prepared.root) == set()
 
 
 def begin(project: Project, epochs: int = 30) -> subprocess.Popen[bytes]:
