@@ -15,6 +15,7 @@ from hyperskin.errors import DataError, ShapeError, UnknownNameError
 from hyperskin.skin.indices import INDICES, absorbance, covers_index, index_weights
 from hyperskin.skin.inverse import can_invert, default_noise, inverse_model
 from hyperskin.skin.optics import individual_typology_angle
+from hyperskin.skin.unmixing import FIRST_NM, LAST_NM, can_unmix, unmix
 
 Floats = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
@@ -22,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 Columns = dict[str, npt.NDArray[np.floating]]
 Spectra32 = npt.NDArray[np.float32]
 
-METHODS = ("inverse",)
+METHODS = ("inverse", "beer_lambert")
 _BLOCK_PX = 16_384
 _LEAST_SKIN = 0.5  # of the pixels of a bin
 
@@ -99,7 +100,8 @@ def skin_maps(
         reflectance: (H, W, C), any floating type; not clipped.
         bands: The cube's bands.
         skin: Which pixels are skin, (H, W) bool; all if None.
-        method: "inverse", a regression trained on the forward model (`hyperskin.skin.inverse`).
+        method: "inverse", a regression trained on the forward model (`hyperskin.skin.inverse`), or "beer_lambert",
+            linear unmixing without uncertainty (`hyperskin.skin.unmixing`). The indices are the same.
         noise: Standard deviation of reflectance in each band, (C,), without binning; that of
             `hyperskin.skin.inverse.default_noise` if None.
         binning: Pixels on a side that are averaged before; every one of them gets the mean's values. Noise falls by as
@@ -114,7 +116,7 @@ def skin_maps(
         UnknownNameError: The method is not a known one.
     """
     sd = _check(reflectance, bands, skin, method, noise, binning)
-    estimators = _estimators(bands, sd / binning)
+    estimators = _estimators(bands, sd / binning, method)
     parameters: dict[str, str | float | int] = {"binning": binning, "noise": "default" if noise is None else "given"}
     for estimator in estimators:
         parameters |= estimator.parameters
@@ -139,11 +141,13 @@ class _Estimator:
     parameters: dict[str, str | float | int]
 
 
-def _estimators(bands: Bands, noise: Floats) -> list[_Estimator]:
+def _estimators(bands: Bands, noise: Floats, method: str) -> list[_Estimator]:
     """Return what these bands allow."""
     found = []
-    if can_invert(bands):
+    if method == "inverse" and can_invert(bands):
         found.append(_inverse(bands, noise))
+    if method == "beer_lambert" and can_unmix(bands):
+        found.append(_beer_lambert(bands))
     names = [name for name in INDICES if name in KINDS and covers_index(name, bands)]
     if names:
         found.append(_indices(names, bands, noise))
@@ -166,6 +170,18 @@ def _inverse(bands: Bands, noise: Floats) -> _Estimator:
         return dict(found.values), dict(found.uncertainty)
 
     return _Estimator(run, {f"inverse_{name}": value for name, value in model.parameters().items()})
+
+
+def _beer_lambert(bands: Bands) -> _Estimator:
+    def run(spectra: Spectra32) -> tuple[Columns, Columns]:
+        found = unmix(spectra, bands)
+        return {
+            "melanin_fraction": found.melanin,
+            "blood_fraction": found.blood,
+            "oxygenation": found.oxygenation,
+        }, {}
+
+    return _Estimator(run, {"beer_lambert_first_nm": FIRST_NM, "beer_lambert_last_nm": LAST_NM})
 
 
 def _indices(names: list[str], bands: Bands, noise: Floats) -> _Estimator:
