@@ -125,7 +125,9 @@ class _Solver:
             chosen, more = self._choose(coordinates[negative])
             coefficients[negative] = chosen
             left[negative] += more
-        cancels = np.flatnonzero(~(left > _CANCELS * squared))
+        unusable = ~np.isfinite(squared)
+        coefficients[unusable] = np.nan
+        cancels = np.flatnonzero(~(left > _CANCELS * squared) | unusable)
         if cancels.size:
             rest = right_sides[cancels] - coefficients[cancels] @ self._columns.T
             left[cancels] = np.vecdot(rest, rest)
