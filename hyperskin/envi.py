@@ -187,16 +187,16 @@ def write_envi(
     *,
     wavelength_nm: Sequence[float] = (),
     fwhm_nm: Sequence[float] = (),
-    fields: Mapping[str, str | float | Sequence[float]] | None = None,
+    fields: Mapping[str, str | float | Sequence[float] | Sequence[str]] | None = None,
 ) -> EnviHeader:
-    """Write counts as a BIL binary `NAME.raw`, little endian, and then its header `NAME.hdr`.
+    """Write counts, or other numbers, as a BIL binary `NAME.raw`, little endian, and then its header `NAME.hdr`.
 
     Args:
         header_path: Where the header will be; the binary takes its name with the suffix .raw.
         blocks: Counts (l, W, C) from top to bottom, all of one type: int16, uint16 or float32.
         wavelength_nm: Band centres, C of them or none.
         fwhm_nm: Band widths, C of them or none.
-        fields: Further fields, such as {"tint": 8.0, "default bands": (186, 115, 45)}.
+        fields: Further fields, such as {"tint": 8.0, "default bands": (186, 115, 45), "band names": ("a", "b")}.
 
     Returns:
         The header as it will be read.
@@ -212,7 +212,7 @@ def write_envi(
     with atomic_path(data_path) as temporary, temporary.open("wb") as file:
         lines, samples, bands, kind = _write_bil(file, blocks)
     code = {name: code for code, name in _DTYPES.items()}[kind]
-    rows: dict[str, str | float | Sequence[float]] = {
+    rows: dict[str, str | float | Sequence[float] | Sequence[str]] = {
         "file type": "ENVI",
         "samples": samples,
         "bands": bands,
@@ -335,11 +335,19 @@ def _write_bil(file: BinaryIO, blocks: Iterable[Counts]) -> tuple[int, int, int,
     return lines, form[0], form[1], form[2].str[1:]
 
 
-def _format_field(key: str, value: str | float | Sequence[float]) -> str:
+def _format_field(key: str, value: str | float | Sequence[float] | Sequence[str]) -> str:
     if isinstance(value, str):
         if re.search(r"[\r\n{}]", value):
             raise DataError(f"Field {key!r} must be one line without braces; got {value!r}.")
         return value
     if isinstance(value, int | float):
         return f"{value:.10g}"
-    return "{" + ", ".join(f"{number:.10g}" for number in value) + "}"
+    return "{" + ", ".join(_format_item(key, item) for item in value) + "}"
+
+
+def _format_item(key: str, item: str | float) -> str:
+    if not isinstance(item, str):
+        return f"{item:.10g}"
+    if "," in item:
+        raise DataError(f"Field {key!r} must list names without commas; got {item!r}.")
+    return str(_format_field(key, item))

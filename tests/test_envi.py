@@ -293,3 +293,11 @@ def test_the_band_table_of_a_measured_capture_is_read():
     (path,) = (path for path in folder.glob("*/capture/*.hdr") if "REF" not in path.name)
     table = np.loadtxt(folder / "fx10_wavelengths_448.csv", delimiter=",", skiprows=1)
     np.testing.assert_allclose(read_header(path).wavelength_nm, table[:, -1], atol=0.006)
+
+
+def test_names_are_listed_in_braces_and_may_not_break_the_list(tmp_path, counts):
+    header = write_envi(tmp_path / "a.hdr", [counts], fields={"band names": ["Blood (1)", "Water"]})
+    assert header.fields["band names"] == "Blood (1), Water"
+    for name in ("a, b", "a}", "a\nb"):
+        with pytest.raises(DataError, match="'band names' must"):
+            write_envi(tmp_path / "b.hdr", [counts], fields={"band names": [name]})
