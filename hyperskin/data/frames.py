@@ -60,10 +60,12 @@ class Truth:
         reference: (H, W, C_out) float32, reflectance on the pair's target bands as a perfect sensor's would be
             calibrated.
         skin: (H, W) bool, True = nothing but skin.
+        maps: (H, W) float32 by name: what the skin is made of, NaN where there is none.
     """
 
     reference: npt.NDArray[np.float32]
     skin: npt.NDArray[np.bool_]
+    maps: dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,8 @@ def read_truth(files: TruthFiles, pair: Pair) -> Truth:
                 raise DataError(f"{files.cubes} must say in {PANEL!r} what the white reference reflects: {REMAKE}.")
             truth = cubes.read(name) * (files.white_reflectance / panel).astype(np.float32)
             parts.append(truth if chosen is None else truth[..., chosen])
-    return Truth(np.concatenate(parts, axis=2), read_truth_maps(files.maps).pure_skin())
+    maps = read_truth_maps(files.maps)
+    return Truth(np.concatenate(parts, axis=2), maps.pure_skin(), maps.maps)
 
 
 def read_input(path: Path, pair: Pair, *, camera: str, window: Window | None = None) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ from hyperskin.errors import DataError
 from hyperskin.metrics.summary import CaptureScores, Summary, score_capture, summarise
 from hyperskin.metrics.truth import score_against_truth
 from hyperskin.pairs import Pair
+from hyperskin.steps.fidelity import FidelityCheck, SkinFidelity
 
 Reconstruct = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """An input (H, W, C_in) to a cube (H, W, C_out), both float32."""
@@ -48,6 +49,7 @@ class Evaluation:
     scores: list[CaptureScores]
     summary: Summary
     spectra: list[RegionSpectra]
+    fidelity: SkinFidelity
     degenerate: bool
 
 
@@ -76,21 +78,24 @@ def evaluate(
     """
     scores = []
     sums: dict[str, _SpectraSums] = {}
+    fidelity = FidelityCheck(pair)
     degenerate = False
     for file in progress(files):
         frame = read_frame(file, pair, camera=camera)
         estimate = reconstruct(frame.input)
         _require_finite(estimate, frame.capture.name)
-        scores.append(_score(estimate, frame, file, pair))
+        scores.append(_score(estimate, frame, file, pair, fidelity))
         sums.setdefault(frame.capture.subject, _SpectraSums(pair.out_channels)).add(frame, estimate)
         degenerate = degenerate or is_constant(estimate)
         on_frame(frame, estimate)
     spectra = [own.spectra(subject) for subject, own in sums.items() if own.count >= _PANEL_PIXELS]
-    return Evaluation(scores, summarise(scores), spectra, degenerate)
+    return Evaluation(scores, summarise(scores), spectra, fidelity.result(), degenerate)
 
 
-def _score(estimate: npt.NDArray[np.float32], frame: Frame, file: PairFiles, pair: Pair) -> CaptureScores:
-    """Return one capture's scores, with those against the truth where it is known."""
+def _score(
+    estimate: npt.NDArray[np.float32], frame: Frame, file: PairFiles, pair: Pair, fidelity: FidelityCheck
+) -> CaptureScores:
+    """Return one capture's scores, with those of its skin, and those against the truth where it is known."""
     scores = score_capture(
         estimate,
         frame.reference,
@@ -101,13 +106,13 @@ def _score(estimate: npt.NDArray[np.float32], frame: Frame, file: PairFiles, pai
         mask=frame.mask,
         valid=frame.valid,
     )
-    if file.truth is None:
-        return scores
-    truth = read_truth(file.truth, pair)
-    known = score_against_truth(
-        estimate, frame.reference, truth.reference, skin=truth.skin, mask=frame.mask, valid=frame.valid
-    )
-    return replace(scores, values=scores.values | known)
+    truth = None if file.truth is None else read_truth(file.truth, pair)
+    more = fidelity.add(frame, estimate, truth)
+    if truth is not None:
+        more |= score_against_truth(
+            estimate, frame.reference, truth.reference, skin=truth.skin, mask=frame.mask, valid=frame.valid
+        )
+    return replace(scores, values=scores.values | more)
 
 
 def is_constant(estimate: npt.NDArray[np.float32]) -> bool:

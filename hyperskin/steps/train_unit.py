@@ -89,7 +89,7 @@ def train_unit(
         )
         _log_evaluation(run, unit, evaluation)
         cost = {"cost/parameters": float(fitted.parameter_count), "cost/training_s": fitted_s}
-        run.log_summary({**evaluation.summary.metrics, **fitted.metrics, **cost})
+        run.log_summary({**evaluation.summary.metrics, **evaluation.fidelity.metrics, **fitted.metrics, **cost})
         _tell_scores(unit, evaluation, fitted_s)
         if fitted.network is not None:
             require_recorded(Path.cwd(), digest=manifest.digest)
@@ -132,15 +132,16 @@ def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
     wavelength_nm = unit.pair.target.wavelength_nm
     summary = evaluation.summary
     bands = summary.per_band(wavelength_nm)
-    run.log_tables(
-        {
-            "per_image": summary.per_image,
-            "per_band": bands,
-            "per_subject": summary.per_subject,
-            "per_expression": summary.per_expression,
-            "per_direction": summary.per_direction,
-        }
-    )
+    tables = {
+        "per_image": summary.per_image,
+        "per_band": bands,
+        "per_subject": summary.per_subject,
+        "per_expression": summary.per_expression,
+        "per_direction": summary.per_direction,
+        "per_region": evaluation.fidelity.per_region,
+        "per_skin_type": evaluation.fidelity.per_skin_type,
+    }
+    run.log_tables({name: rows for name, rows in tables.items() if rows})
     run.log_figure(draw_bands(bands, title=run.name), "per_band")
     for spectra in evaluation.spectra:
         run.log_figure(draw_spectra(spectra, wavelength_nm, title=run.name), f"spectra_{spectra.subject}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,12 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class Column:
-    """One number of the table: which metric it is, its heading, and which way is better."""
+    """One number of the table: which metric it is, its heading, which way is better, and digits after the point."""
 
     metric: str
     heading: str
     is_higher_better: bool
+    digits: int = 4
 
     def beats(self, score: float, other: float) -> bool:
         """Tell whether `score` is better than `other`."""
@@ -99,8 +100,22 @@ PUBLISHED = (
     Column("ssim/published_masked", "SSIM masked", is_higher_better=True),
     Column("sam/published_masked", "SAM masked", is_higher_better=False),
 )
+SKIN = (
+    Column("fidelity/melanin_relative_error", "melanin off by, relative", is_higher_better=False, digits=3),
+    Column("fidelity/blood_relative_error", "blood off by, relative", is_higher_better=False, digits=3),
+    Column("fidelity/oxygenation_mae_pp", "oxygenation off by, pp", is_higher_better=False, digits=1),
+    Column("fidelity/water_mae_pp", "water off by, pp", is_higher_better=False, digits=1),
+    Column("fidelity/melanin_r", "melanin r", is_higher_better=True, digits=2),
+    Column("fidelity/melanin_r_within", "melanin r within", is_higher_better=True, digits=2),
+    Column("fidelity/blood_r", "blood r", is_higher_better=True, digits=2),
+    Column("fidelity/blood_r_within", "blood r within", is_higher_better=True, digits=2),
+    Column("fidelity/oxygenation_r", "oxygenation r", is_higher_better=True, digits=2),
+)
+_TIE = 0.05  # masked angles so near each other, in parts of the smaller, are called a tie
+_DIFFERENT = 1.5  # times as much melanin error is not
 TRUTH = Column("sam/skin_truth", "SAM skin, noise-free", is_higher_better=False)
 _DECIDING = (OURS[3], OURS[1])  # masked SAM; SAM over everything where there is no mask
+_CONSTANT = "fidelity/oxygenation_constant_mae_pp"
 _FLOORS = {"sam/floor_masked": "masked", "sam/floor_skin": "on skin"}
 _IN_CSV = ("sam/skin", TRUTH.metric, *_FLOORS)
 
@@ -160,7 +175,7 @@ def make_tables(rows: Sequence[Row], *, present: Collection[str] | None = None) 
 
     in_order = sorted(rows, key=lambda row: (group_of(row), _place(row.model), row.model, row.started_ms))
     tables = []
-    for _, group in groupby(in_order, key=group_of):
+    for _, group in itertools.groupby(in_order, key=group_of):
         members = tuple(group)
         labels = tuple(_label(row, members) for row in members)
         pair, evaluation = members[0].pair, members[0].evaluation
@@ -203,6 +218,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
         parts += _tell_noise(table)
         if below := networks_below_floor(table):
             parts.append(f"Not better by SAM than the best regression, the floor: {'; '.join(below)}.")
+        parts += _tell_skin(table)
         if any(_knows(table, column) for column in PUBLISHED):
             parts.append("By the rule of the published evaluation code, to hold against the paper's Tables 3 and 4:")
             parts.append(_markdown_grid(table, PUBLISHED))
@@ -213,7 +229,8 @@ def to_csv(tables: Sequence[Table]) -> str:
     """Return every number in full, one line for each run."""
     names = [column.metric for column in (*OURS, *PUBLISHED)]
     names = [name for metric in names for name in (metric, f"{metric}_std")]
-    names += [name for name in _IN_CSV if any(name in row.metrics for table in tables for row in table.rows)]
+    measured = {name for table in tables for row in table.rows for name in row.metrics}
+    names += [name for name in (*_IN_CSV, *(column.metric for column in SKIN)) if name in measured]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["pair", "evaluation", "model", "size", "label", "n_images", "parameters", *names, "run_id"])
@@ -272,7 +289,8 @@ def _cell(row: Row, column: Column, between: str) -> str:
     if not _is_scored(row, column):
         return "-"
     spread = row.metrics.get(f"{column.metric}_std") if row.image_count != 1 else None  # one image spreads nowhere
-    return f"{row.metrics[column.metric]:.{_DIGITS}f}" + ("" if spread is None else f"{between}{spread:.{_DIGITS}f}")
+    number = f"{row.metrics[column.metric]:.{column.digits}f}"
+    return number if spread is None else f"{number}{between}{spread:.{column.digits}f}"
 
 
 def _place(model: str) -> int:
@@ -300,6 +318,43 @@ def _tell_noise(table: Table) -> list[str]:
         return []
     floors = " and ".join(f"{row.metrics[key]:.{_DIGITS}f} {where}" for key, where in _FLOORS.items())
     return [f"The noise-free cubes themselves would score a SAM of {floors}: that is the noise of the measured ones."]
+
+
+def _tell_skin(table: Table) -> list[str]:
+    """Return what the reconstructions keep of what skin is read for, where that was examined."""
+    columns = [column for column in SKIN if _knows(table, column)]
+    if not columns:
+        return []
+    heading = (
+        "What is left of the skin: melanin, blood, oxygenation and water read from the reconstruction, against the "
+        "same reading of the measured cube; r over the pixels of all people, and within each face:"
+    )
+    said = [heading, _markdown_grid(table, columns)]
+    constants = {row.metrics.get(_CONSTANT) for row in table.rows} - {None}
+    if constants:
+        said.append(
+            f"Saying the same oxygenation for every pixel would be off by {max(filter(None, constants)):.1f} pp: "
+            "whoever is not below that reads none."
+        )
+    return said + _tell_ties(table)
+
+
+def _tell_ties(table: Table) -> list[str]:
+    """Name models that are as near by angle and far from each other in melanin."""
+    angle, melanin = OURS[3], SKIN[0]
+    known = [
+        (row.metrics[angle.metric], row.metrics[melanin.metric], label)
+        for row, label in zip(table.rows, table.labels, strict=True)
+        if _is_scored(row, angle) and _is_scored(row, melanin)
+    ]
+    said = []
+    for (one, keeps, name), (other, loses, other_name) in itertools.combinations(sorted(known, key=lambda k: k[1]), 2):
+        if abs(one - other) <= _TIE * min(one, other) and loses >= _DIFFERENT * keeps:
+            said.append(
+                f"{name} and {other_name} tie in masked SAM ({one:.{_DIGITS}f}, {other:.{_DIGITS}f}) and differ in "
+                f"melanin: off by {keeps:.{melanin.digits}f} and {loses:.{melanin.digits}f}."
+            )
+    return said
 
 
 def _label(row: Row, rows: Sequence[Row]) -> str:

@@ -253,3 +253,43 @@ def test_comparison_is_written_in_three_forms(uri, finish, tmp_path):
         "comparison.md",
         "comparison.tex",
     ]
+
+
+# what is left of the skin
+
+KEPT = {
+    "fidelity/melanin_relative_error": 0.5,
+    "fidelity/melanin_relative_error_std": 0.1,
+    "fidelity/oxygenation_mae_pp": 9.04,
+    "fidelity/oxygenation_constant_mae_pp": 7.0,
+    "fidelity/melanin_r": 0.912,
+}
+
+
+def test_what_is_left_of_the_skin_is_a_table_of_its_own_with_fitting_digits():
+    better = {**KEPT, "fidelity/melanin_relative_error": 0.25}
+    text = to_markdown(make_tables([_row("hrnet", 0.1, **KEPT), _row("hscnn_plus", 0.2, **better)]))
+    [heading, line, other] = [
+        line for line in text.partition("What is left of the skin")[2].splitlines() if line.startswith("|")
+    ][:1] + [line for line in text.partition("What is left of the skin")[2].splitlines() if line.startswith("| h")]
+    assert "melanin off by" in heading
+    assert "water" not in heading
+    assert "0.500 ± 0.100" in line
+    assert "9.0" in line
+    assert "0.91" in line
+    assert "**0.250 ± 0.100**" in other
+    assert "would be off by 7.0 pp" in text
+    assert "fidelity/melanin_relative_error" in to_csv(make_tables([_row("hrnet", 0.1, **KEPT)])).splitlines()[0]
+
+
+def test_nothing_is_said_of_the_skin_where_it_was_not_examined():
+    assert "skin" not in to_markdown(_small())
+    assert "fidelity" not in to_csv(_small())
+
+
+@pytest.mark.parametrize(("angle", "melanin", "is_told"), [(0.103, 0.8, True), (0.11, 0.8, False), (0.103, 0.6, False)])
+def test_models_that_tie_by_angle_and_differ_in_melanin_are_named(angle, melanin, is_told):
+    other = {**KEPT, "fidelity/melanin_relative_error": melanin}
+    text = to_markdown(make_tables([_row("hscnn_plus", angle, **other), _row("hrnet", 0.1, **KEPT)]))
+    said = "hrnet and hscnn_plus tie in masked SAM (0.1000, 0.1030) and differ in melanin: off by 0.500 and 0.800."
+    assert (said in text) == is_told
