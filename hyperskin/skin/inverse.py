@@ -29,7 +29,7 @@ _FIRST_NM, _VISIBLE_END_NM, _LAST_NM = 450.0, 700.0, 1005.0
 _WIDEST_GAP_NM = 20.0
 _LEAST_BANDS = 8
 _COMPONENTS, _CUBED = 9, 5  # of the principal components; the first of them also to the third power
-_SAMPLES = 30_000
+_SAMPLES, _SAMPLED_VALUES = 30_000, 4_000_000  # at most so many spectra, and values in them: 32 MB an array
 _RIDGE = 1e-6
 _COMMON_NOISE = 0.25  # of the noise, in all bands alike: a dark level that has drifted
 _BEYOND = 0.001  # of the samples beyond either end of a component's range
@@ -40,8 +40,8 @@ _FORMAT = 1
 # Ranges, means and spreads that skin is drawn from; "uniform", "log" (uniform in the logarithm), "normal", "lognormal"
 # (mean of the logarithm as a factor, spread) and "folded" (the absolute value of a normal).
 _BASIC: dict[str, tuple[str, float, float]] = {
-    "melanin_fraction": ("log", 0.006, 0.5),
-    "blood_fraction": ("log", 0.003, 0.06),
+    "melanin_fraction": ("log", 0.004, 0.6),  # a third beyond type VI, whose moles are there
+    "blood_fraction": ("log", 0.003, 0.07),
     "oxygenation": ("uniform", 0.35, 0.95),
     "water_fraction": ("uniform", 0.45, 0.85),
     "scattering_amplitude": ("normal", 36.0, 5.0),
@@ -64,10 +64,10 @@ PRIORS: dict[str, dict[str, tuple[str, float, float]]] = {
 
 _SHADING = (0.25, 1.1)
 _GLOSS = 0.006  # mean of an exponential
-# Real skin is not quite what the model says: a smooth factor, its spread and how far it stays alike. Without it the
-# regression trusts details of 61 bands that measured skin does not share: melanin of 100 measured forearms then follows
-# their colour (ITA) with a rank correlation of -0.74, with it -0.83; on phantoms errors from 61 bands
-# grow by a fifth, and from visible bands not.
+# Real skin is not quite what the model says: a smooth factor, its spread and how far in nm it stays alike. Without it
+# the regression trusts details of 61 bands that measured skin does not share: melanin of a hundred forearms then
+# follows their colour (ITA) with a rank correlation of -0.75, with it -0.83. On phantoms it costs a fifth of the
+# accuracy from 61 bands and none from visible ones.
 _MISFIT, _MISFIT_NM = 0.01, 80.0
 
 
@@ -132,8 +132,7 @@ class InverseModel:
 
         Visible bands tell melanin, blood and its oxygenation; water needs 900 to 980 nm. Infrared bands alone hardly
         tell blood: on calibrated phantoms its median error is 0.22, that of a constant 0.30, and it is left out. Their
-        melanin is a fifth off (r = 0.96); their oxygenation, with r = 0.50, is off as much as a constant is, but for
-        its uncertainty, which says so.
+        melanin is a quarter off (r = 0.98), and their oxygenation, with r = 0.50, off as much as a constant would be.
         """
         nm = self.used_nm
         names = ["melanin_fraction", "blood_fraction", "oxygenation"]
@@ -286,7 +285,8 @@ def inverse_model(
     sd = default_noise(bands.centres_nm()) if noise is None else np.asarray(noise, dtype=np.float64)
     if sd.shape != (len(bands),) or not np.all(np.isfinite(sd) & (sd > 0)):
         raise DataError(f"`noise` must be {len(bands)} deviations above 0, one for each band; got shape {sd.shape}.")
-    return _train(bands.wavelength_nm, prior, tuple(sd.tolist()), seed, _SAMPLES, _RIDGE)
+    samples = min(_SAMPLES, _SAMPLED_VALUES // len(bands))
+    return _train(bands.wavelength_nm, prior, tuple(sd.tolist()), seed, samples, _RIDGE)
 
 
 def can_invert(bands: Bands) -> bool:

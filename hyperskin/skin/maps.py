@@ -123,12 +123,14 @@ def skin_maps(
     frame = reflectance.shape[:2]
     values: dict[str, Map] = {}
     uncertainty: dict[str, Map] = {}
+    nothing = np.empty((0, len(bands)), dtype=np.float32)
+    for estimator in estimators:
+        for maps, columns in zip((values, uncertainty), estimator.run(nothing), strict=True):
+            maps |= {name: np.full(frame, np.nan, dtype=np.float32) for name in columns}
     for place, spectra in _blocks(reflectance, skin, binning):
         for estimator in estimators:
             for maps, columns in zip((values, uncertainty), estimator.run(spectra), strict=True):
                 for name, column in columns.items():
-                    if name not in maps:
-                        maps[name] = np.full(frame, np.nan, dtype=np.float32)
                     place(maps[name], column)
     return SkinMaps(_in_order(values), _in_order(uncertainty), method, parameters)
 
