@@ -30,6 +30,8 @@ _BLOODLESS = 4.0
 """Below the usual blood by so many times its own spread: hair and eyes, however usual for a bearded subject."""
 _PALE, _RED = -1.0, 1.5
 """Eyes hold less blood than this, in the same unit, and lips more."""
+_ENOUGH = 3.0
+"""Odder than this, or redder by more than this, counts no more: nostrils and shadows are odder than lips."""
 _UNLIKE, _FULL_OF_BLOOD, _LIPS = 1.6, 2.5, 0.5
 """Lips are odder than this, and hold more blood than this and than this part of the reddest place at the mouth."""
 _FLAT = 0.75
@@ -37,14 +39,14 @@ _FLAT = 0.75
 _AROUND = 0.05  # of the subject's size: those few pixels
 # Places in the face's coordinates: how far to the sides, from where and to where down.
 _EYES_AND_BROWS = (2.1, -0.65, 0.35)
-_MOUTH = (1.3, 0.5, 1.45)
+_MOUTH = (1.25, 0.55, 1.45)
 _BEARDLESS = (1.5, -0.9, 0.6)
 _FEWEST = 30  # pixels that say what is usual
 _ROUNDS = 6
 _KEPT = 0.75  # of the pixels, whose spread is what is usual
 
 # Shares of the subject's size, the square root of the mask's area.
-_EYE_SIZE, _MOUTH_SIZE = 0.035, 0.045
+_EYE_SIZE, _MOUTH_SIZE = 0.035, 0.03
 _EDGE = 0.012
 _MOUTH_WIDTH = 0.36
 _FAINT = 0.15  # a candidate below this part of the strongest is none
@@ -54,8 +56,8 @@ _LARGEST_ROLL = math.radians(30.0)
 # mouth lies off the middle between the eyes, in eye distances.
 _EYES_TO_HEIGHT, _EYES_SPREAD = 0.90, 0.22
 _OFF_MIDDLE = 0.22
-_HEIGHT_TO_SIZE, _HEIGHT_SPREAD = 0.42, 0.25
-_LEAST_SCORE = 0.05
+_HEIGHT_TO_SIZE, _HEIGHT_SPREAD = 0.42, 0.4
+_LEAST_SCORE = 0.02
 
 # A face by its outline alone: rows below the hairline and eye distance, in widths of the mask at the eyes.
 _OUTLINE_EYES, _OUTLINE_MOUTH, _OUTLINE_DISTANCE = 0.29, 0.66, 0.36
@@ -252,13 +254,13 @@ def _find_features(cube: Cube, bands: Bands, mask: Bools) -> tuple[Point, Point,
     edge_px = max(1, round(_EDGE * size))  # where a pixel is half hair, half skin
     inner = ndimage.binary_erosion(filled, iterations=edge_px, border_value=1)
     excess = np.where(inner, np.clip(oddness - _FAINTLY_ODD, 0, 8), 0)
-    lips = excess * np.clip(blood - _RED, 0, None)
+    lips = np.minimum(excess, _ENOUGH) * np.clip(blood - _RED, 0, _ENOUGH)
     eyes = _candidates(np.where(blood < _PALE, excess, 0), _EYE_SIZE * size)
     mouths = [_centre(lips, mouth, _MOUTH_WIDTH * size) for mouth in _candidates(lips, _MOUTH_SIZE * size)]
     best: tuple[float, tuple[Point, Point, Point] | None] = (_LEAST_SCORE, None)
     for (first, second), mouth in itertools.product(itertools.combinations(eyes, 2), mouths):
         right, left = sorted((first, second), key=lambda eye: eye.column)
-        score = math.sqrt(right.strength * left.strength) * mouth.strength * _likelihood(right, left, mouth, size)
+        score = math.sqrt(right.strength * left.strength * mouth.strength) * _likelihood(right, left, mouth, size)
         if score > best[0]:
             best = score, (right[:2], left[:2], mouth[:2])
     return best[1]
@@ -332,7 +334,7 @@ def _guess_from_outline(filled: Bools, direction: Direction | None) -> Landmarks
     near = filled[int(top + 0.15 * width) : int(top + 0.5 * width) + 1]
     inside = np.flatnonzero(near.any(axis=0))
     turn = {"left": _OUTLINE_TURN, "right": -_OUTLINE_TURN}.get(direction or "front", 0.0)
-    middle = (inside[0] + inside[-1]) / 2 + turn * width / 2
+    middle = float(inside[0] + inside[-1]) / 2 + turn * width / 2
     half = _OUTLINE_DISTANCE * width / 2 * math.cos(turn)
     return Landmarks((eye_row, middle - half), (eye_row, middle + half), (mouth_row, middle), turn, "outline")
 
