@@ -92,8 +92,9 @@ def _write_tiffs(folder: Path, maps: Mapping[str, Map], units: Mapping[str, str]
 def _write_npz(folder: Path, maps: Mapping[str, Map], units: Mapping[str, str], name: str, about: str) -> list[Path]:
     path = folder / f"{name}.npz"
     told = {"names": np.array(list(maps)), "units": np.array([_say_unit(units[key]) for key in maps])}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, about=np.array(about), **told, **maps)  # type: ignore[arg-type]  # its one keyword of its own
+    arrays: dict[str, Any] = {"about": np.array(about), **told, **maps}
+    with atomic_path(path) as temporary, temporary.open("wb") as temporary_file:
+        np.savez_compressed(temporary_file, **arrays)
     return [path]
 
 

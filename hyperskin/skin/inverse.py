@@ -203,8 +203,8 @@ class InverseModel:
     def save(self, path: Path) -> None:
         """Write the model to `path`, a .npz file without pickle."""
         arrays = {name: getattr(self, name) for name in (*_ARRAYS, *_SCALARS)}
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, format=_FORMAT, **arrays)
+        with atomic_path(path) as temporary, temporary.open("wb") as temporary_file:
+            np.savez(temporary_file, format=_FORMAT, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> InverseModel:

@@ -102,17 +102,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             bring_file(path, previous_path(path))
 
 
-def save_content(content: object, path: Path) -> None:
-    """Write tensors and plain values to a file of torch's.
+def save_content(content: object, temporary: Path) -> None:
+    """Write tensors and plain values to a file of torch's, which has its name only when it is whole.
 
     Raises:
         ServiceError: It cannot be written.
     """
     try:
-        torch.save(content, path)
+        torch.save(content, temporary)
     except RuntimeError as error:  # all that torch says of a full disk is that a position is not the expected one
         raise ServiceError(
-            f"A file of {path.parent} must be written whole; torch could not, as when the disk is full "
+            f"A file of {temporary.parent} must be written whole; torch could not, as when the disk is full "
             f"({str(error).splitlines()[0]}): make room and run the same command again, which goes on from what was "
             "saved before."
         ) from error
