@@ -30,7 +30,7 @@ _BLOODLESS = 4.0
 """Below the usual blood by so many times its own spread: hair and eyes, however usual for a bearded subject."""
 _PALE, _RED = -1.0, 1.5
 """Eyes hold less blood than this, in the same unit, and lips more."""
-_ENOUGH = 3.0
+_ENOUGH = 2.5
 """Odder than this, or redder by more than this, counts no more: nostrils and shadows are odder than lips."""
 _UNLIKE, _FULL_OF_BLOOD, _LIPS = 1.6, 2.5, 0.5
 """Lips are odder than this, and hold more blood than this and than this part of the reddest place at the mouth."""
@@ -40,13 +40,14 @@ _AROUND = 0.05  # of the subject's size: those few pixels
 # Places in the face's coordinates: how far to the sides, from where and to where down.
 _EYES_AND_BROWS = (2.1, -0.65, 0.35)
 _MOUTH = (1.25, 0.55, 1.45)
+_MOUTH_HEIGHT = 0.45  # half of it
 _BEARDLESS = (1.5, -0.9, 0.6)
 _FEWEST = 30  # pixels that say what is usual
 _ROUNDS = 6
 _KEPT = 0.75  # of the pixels, whose spread is what is usual
 
 # Shares of the subject's size, the square root of the mask's area.
-_EYE_SIZE, _MOUTH_SIZE = 0.035, 0.03
+_EYE_SIZE, _MOUTH_SIZE = 0.035, 0.035
 _EDGE = 0.012
 _MOUTH_WIDTH = 0.36
 _FAINT = 0.15  # a candidate below this part of the strongest is none
@@ -56,7 +57,7 @@ _LARGEST_ROLL = math.radians(30.0)
 # mouth lies off the middle between the eyes, in eye distances.
 _EYES_TO_HEIGHT, _EYES_SPREAD = 0.90, 0.22
 _OFF_MIDDLE = 0.22
-_HEIGHT_TO_SIZE, _HEIGHT_SPREAD = 0.42, 0.4
+_HEIGHT_TO_SIZE, _HEIGHT_SPREAD = 0.42, 0.32
 _LEAST_SCORE = 0.02
 
 # A face by its outline alone: rows below the hairline and eye distance, in widths of the mask at the eyes.
@@ -133,8 +134,9 @@ def bare_skin(cube: Cube, bands: Bands, mask: Bools, landmarks: Landmarks) -> Bo
     usual = mask & _is_within(_BEARDLESS, across, down)
     oddness, blood, rise = _judge(cube, bands, mask, usual)
     at_eyes, at_mouth = (mask & _is_within(place, across, down) for place in (_EYES_AND_BROWS, _MOUTH))
-    reddest = float(np.percentile(blood[at_mouth], 95)) if at_mouth.any() else 0.0
-    lips = at_mouth & (oddness > _UNLIKE) & (blood > max(_FULL_OF_BLOOD, _LIPS * reddest))
+    reddest = float(np.percentile(blood[at_mouth], 95)) if at_mouth.any() else 0.0  # a flushed cheek may be as red
+    on_mouth = at_mouth & ((across / _MOUTH[0]) ** 2 + ((down - 1) / _MOUTH_HEIGHT) ** 2 < 1)
+    lips = on_mouth & (oddness > _UNLIKE) & (blood > max(_FULL_OF_BLOOD, _LIPS * reddest))
     hair = mask & (_average(rise, mask) < _FLAT)  # a beard lets skin through, whose spectrum it flattens
     odd = (at_eyes | at_mouth) & (oddness > _ODD)
     covered = lips | hair | odd | (mask & (blood < -_BLOODLESS))

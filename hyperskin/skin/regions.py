@@ -28,7 +28,7 @@ FACE = "face"
 REGIONS = (FACE, "forehead", "right_cheek", "left_cheek", "nose", "chin")
 """In the order of tables; right and left are the subject's own."""
 
-_SMALLEST_SHARE = 0.3
+_SMALLEST_SHARE = 0.2
 _SMALLEST_PX = 12
 
 
