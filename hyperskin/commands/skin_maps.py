@@ -1,0 +1,80 @@
+"""`hyperskin skin-maps`: what a face's skin is made of, as maps, numbers by region and a sheet to look at."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Literal
+
+from hyperskin.environment import repository_root
+
+_log = logging.getLogger(__name__)
+
+
+def skin_maps(
+    what: str,
+    *,
+    against: str = "",
+    out: Path | None = None,
+    method: Literal["inverse", "beer_lambert"] = "inverse",
+    format: tuple[Literal["npz", "tiff", "envi"], ...] = (),  # noqa: A002 - what a person types
+    mask: Path | None = None,
+    against_mask: Path | None = None,
+    subject: str = "",
+    binning: int = 1,
+) -> None:
+    """Map melanin, blood, oxygenation and water of a face, and the indices that dermatology knows.
+
+    `hyperskin skin-maps p001_neutral_front` reads a capture of data/manifest.json; a file is a cube of ours
+    (data/cubes/.../NAME.h5), an ENVI reflectance cube with its wavelengths (NAME.hdr), or a photo (.jpg, .png).
+
+    Into reports/skin/NAME go:
+
+    - panel.png: colours with the regions, and every map on a scale that is the same for everybody;
+    - regions.csv: forehead, cheeks, nose, chin and the whole face: mean, sd, p5, median, p95 of every map, with units;
+    - the maps themselves as floats, NaN outside bare skin, with their standard deviations (NAME_sd);
+    - about.json: what all of it was made from and how.
+
+    Right and left are the subject's own. Eyes, brows, lips and beard are left out; a region that is turned away or
+    covered is not in the table.
+
+    With --against, another visit of the same subject, there is a second table and sheet of what changed: this one minus
+    that one, eyes laid on eyes and mouth on mouth.
+
+    A photo is first reconstructed by the champion of rgb_vis, so it must be as that model's camera gives pictures.
+    Oxygenation cannot be read from a photo; melanin can only as a level of the person, not from place to place.
+
+    Maps of a subject who is not in `privacy.publishable_subjects` stay in data/skin/NAME, and no panel is drawn; of
+    the phantom's people everybody may be shown.
+
+    Args:
+        what: A capture's name, or a cube or a photo.
+        against: Another visit: a capture's name, or a cube.
+        out: Folder for the results; default: reports/skin/NAME, or data/skin/NAME for a subject who may not be shown.
+        method: inverse (a regression trained on the optical model) or beer_lambert (linear unmixing).
+        format: How the maps are written: npz, tiff (one float file a map), envi; several may be named; default: npz.
+        mask: A picture, white where the subject is; default: the manifest's mask, else what our mask stage finds.
+        against_mask: The same for --against.
+        subject: Whose files these are, where their names do not say (p001_anything is of p001).
+        binning: Average so many pixels a side first: less noise, less detail.
+    """
+    from hyperskin.errors import DataError
+    from hyperskin.steps.skin_input import read_face
+    from hyperskin.steps.skin_maps import choose_folder, medians, read_skin, write_change, write_reading
+    from hyperskin.tracking.grid import align_table
+
+    if against_mask is not None and not against:
+        raise DataError(f"`--against-mask` must come with `--against`; got {against_mask} alone.")
+    root = repository_root()
+    face = read_face(root, what, mask=mask, subject=subject)
+    folder = choose_folder(root, face, out)
+    other = read_face(root, against, mask=against_mask, subject=subject) if against else None
+    reading = read_skin(face, method=method, binning=binning)
+    formats = format or ("npz",)
+    written = write_reading(reading, folder, formats=formats)
+    if other is not None:
+        written += write_change(read_skin(other, method=method, binning=binning), reading, folder, formats=formats)
+    sys.stdout.write(align_table(medians(reading), left=2) + "\n")
+    shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
+    _log.info("written to %s: %s", shown, ", ".join(path.name for path in written))

@@ -1,0 +1,76 @@
+"""`hyperskin skin-maps` writes its files and prints the medians; a slip is one sentence and exit code 1."""
+
+import logging
+
+import pytest
+
+from hyperskin.cli import main
+from hyperskin.commands.skin_maps import skin_maps
+from tests.faces import make_repository, write_cube
+
+NAME, SMILE = "p004_neutral_front", "p004_smile_front"
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    return make_repository(tmp_path_factory.mktemp("repository"), [NAME, SMILE])
+
+
+@pytest.fixture
+def root(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    return repository
+
+
+def test_a_capture_is_mapped_and_its_medians_are_printed(root, capsys, caplog):
+    with caplog.at_level(logging.INFO, logger="hyperskin"):
+        skin_maps(NAME)
+    folder = root / "reports" / "skin" / NAME
+    assert sorted(path.name for path in folder.iterdir()) == ["about.json", "maps.npz", "panel.png", "regions.csv"]
+    printed = capsys.readouterr().out.splitlines()
+    headings = [cell.strip() for cell in printed[0].strip("| ").split("|")]
+    assert headings == ["median", "unit", "face", "forehead", "right cheek", "left cheek", "nose", "chin"]
+    assert len(printed) == 2 + 9
+    assert f"written to reports/skin/{NAME}: maps.npz, regions.csv, about.json, panel.png" in caplog.messages
+
+
+def test_two_visits_go_where_they_are_asked_to(root, tmp_path):
+    skin_maps(SMILE, against=NAME, out=tmp_path / "mine", format=("tiff",))
+    names = {path.name for path in (tmp_path / "mine").iterdir()}
+    assert {"panel.png", "melanin_fraction.tif", f"change_since_{NAME}.csv", f"change_since_{NAME}.png"} <= names
+    assert not any(name.endswith(".npz") for name in names)
+
+
+def test_a_stray_cube_stays_below_data(root, tmp_path):
+    cube = write_cube(tmp_path / f"{NAME}_2.h5", NAME)
+    skin_maps(str(cube), against=NAME)
+    folder = root / "data" / "skin" / f"{NAME}_2"
+    assert (folder / f"change_since_{NAME}.csv").is_file(), "p004 by its name, as the other is"
+    assert not list(folder.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("nobody",), 1, "hyperskin: Skin maps need a cube file, a photo or a capture in data/manifest.json; 'nobody'"),
+        ((NAME, "--against-mask", "m.png"), 1, "hyperskin: `--against-mask` must come with `--against`"),
+        ((NAME, "--mask", "nowhere.png"), 1, "hyperskin: A picture must be at nowhere.png; there is none."),
+        ((NAME, "--binning", "0"), 1, "hyperskin: `binning` must be 1 or more"),
+        ((NAME, "--method", "magic"), 2, "inverse"),
+        ((NAME, "--format", "jpeg"), 2, "tiff"),
+    ],
+)
+def test_a_slip_is_one_sentence_and_an_exit_code(root, capsys, arguments, code, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["skin-maps", *arguments])
+    assert ended.value.code == code
+    told = capsys.readouterr()
+    assert message in told.err + told.out
+
+
+def test_help_teaches(root, capsys):
+    with pytest.raises(SystemExit):
+        main(["skin-maps", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for words in ("NaN outside bare skin", "Oxygenation cannot be read from a photo", "Right and left are the subject"):
+        assert words in told

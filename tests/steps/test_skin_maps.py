@@ -1,0 +1,184 @@
+"""What is read from a face lies below data/ or is shown with consent; a change is what the two visits differ by."""
+
+import csv
+import json
+import logging
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hyperskin.data.capture import CaptureId
+from hyperskin.errors import ConsentError, DataError
+from hyperskin.skin.export import read_tiff
+from hyperskin.skin.maps import KINDS, skin_maps
+from hyperskin.steps.skin_input import read_face
+from hyperskin.steps.skin_maps import (
+    CHANGE,
+    UNCERTAINTY,
+    choose_folder,
+    medians,
+    read_skin,
+    write_change,
+    write_reading,
+)
+from tests.faces import draw, make_repository
+
+NAME, SMILE, TURNED, OTHER = "p004_neutral_front", "p004_smile_front", "p004_neutral_left", "p001_neutral_front"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return make_repository(tmp_path_factory.mktemp("repository"), [NAME, SMILE, TURNED, OTHER])
+
+
+@pytest.fixture(scope="module")
+def read(root):
+    made = {}
+
+    def once(name, **changes):
+        key = name, *changes.items()
+        if key not in made:
+            made[key] = read_skin(read_face(root, name), **({"method": "inverse", "binning": 1} | changes))
+        return made[key]
+
+    return once
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return {(row["region"], row["map"]): row for row in csv.DictReader(file)}
+
+
+# One visit
+
+
+def test_maps_are_those_of_the_method_on_bare_skin_alone(read):
+    reading = read(NAME)
+    plain = skin_maps(reading.face.cube, reading.face.bands, reading.regions.skin)
+    assert list(reading.maps) == list(plain.values) == list(KINDS)
+    for name, values in reading.maps.items():
+        np.testing.assert_array_equal(values, plain.values[name])
+        assert not np.isfinite(values[~reading.regions.skin]).any()
+
+
+def test_regions_agree_with_the_truth_of_the_phantom(read):
+    lines = draw(NAME)
+    found = {(row.region, row.map_name): row.median for row in read(NAME).rows}
+    for region, mask in read(NAME).regions.masks.items():
+        for name, worst in (("melanin_fraction", 0.5), ("blood_fraction", 0.25)):
+            truth = float(np.nanmedian(lines.maps[name][mask]))
+            assert abs(math.log(found[region, name] / truth)) < worst, (region, name)
+
+
+def test_all_files_are_written_and_say_what_they_hold(read, tmp_path):
+    reading = read(NAME)
+    written = write_reading(reading, tmp_path, formats=("npz", "tiff", "envi"))
+    assert all(path.is_file() for path in written)
+    assert sorted(tmp_path.iterdir()) == sorted(written)
+    values, told = read_tiff(tmp_path / "oxygenation.tif")
+    np.testing.assert_array_equal(values, reading.maps["oxygenation"])
+    assert told.startswith(f"oxygenation; unit: share of the haemoglobin; NaN: no value; {NAME}, measured: inverse, 61")
+    assert (tmp_path / f"oxygenation{UNCERTAINTY}.tif").is_file()
+    rows = table(tmp_path / "regions.csv")
+    assert set(rows) == {(row.region, row.map_name) for row in reading.rows}
+    nose = reading.maps["blood_fraction"][reading.regions.masks["nose"]]
+    assert float(rows["nose", "blood_fraction"]["mean"]) == pytest.approx(np.nanmean(nose), rel=1e-4)
+    assert rows["nose", "blood_fraction"]["unit"] == "share of the dermis"
+    assert rows["nose", "erythema_index"]["unit"] == "1"
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert (about["subject"], about["method"], about["landmarks"]["found_by"]) == ("p004", "inverse", "features")
+    assert about["made_from"]["input"] == f"data/cubes/p004/{NAME}.h5"
+    assert about["regions"]["nose"] == int(reading.regions.masks["nose"].sum())
+    with Image.open(tmp_path / "panel.png") as panel:
+        assert panel.info["Subjects"] == "p004"
+
+
+def test_medians_are_told_by_map_and_region(read):
+    heading, *rows = medians(read(NAME))
+    assert heading == ["median", "unit", "face", "forehead", "right cheek", "left cheek", "nose", "chin"]
+    assert [row[0] for row in rows] == list(KINDS)
+    found = {(row.region, row.map_name): row.median for row in read(NAME).rows}
+    assert float(rows[0][6]) == pytest.approx(found["nose", "melanin_fraction"], rel=5e-3)
+
+
+def test_a_region_that_is_turned_away_or_covered_is_told(root, caplog):
+    with caplog.at_level(logging.INFO, logger="hyperskin"):
+        read_skin(read_face(root, NAME), method="inverse", binning=1)
+    assert "regions by eyes and mouth" in caplog.text
+    assert "not to be seen" not in caplog.text
+
+
+def test_the_other_method_and_binning_reach_the_estimators(read):
+    assert read(NAME, method="beer_lambert").method == "beer_lambert"
+    binned = read(NAME, binning=2)
+    assert binned.parameters["binning"] == 2
+    assert not np.array_equal(binned.maps["oxygenation"], read(NAME).maps["oxygenation"], equal_nan=True)
+
+
+# Consent
+
+
+def test_who_may_not_be_shown_stays_below_data_without_a_panel(tmp_path, caplog):
+    root = make_repository(tmp_path, [NAME], source="lumo")
+    face = read_face(root, NAME)
+    assert not face.may_be_shown
+    folder = choose_folder(root, face, None)
+    assert folder == root / "data" / "skin" / NAME
+    written = write_reading(read_skin(face, method="inverse", binning=1), folder, formats=("npz",))
+    assert [path.name for path in written] == ["maps.npz", "regions.csv", "about.json"]
+    assert not list(folder.glob("*.png"))
+    assert "no panel, since p004 is not in `privacy.publishable_subjects`" in caplog.text
+    with pytest.raises(ConsentError, match=r"Maps of p004, who is not in .* must stay below data/; got .*reports"):
+        choose_folder(root, face, root / "reports" / "mine")
+    with pytest.raises(ConsentError, match="must stay below data/"):
+        choose_folder(root, face, root / "data" / ".." / "reports")
+
+
+def test_who_agreed_is_shown_in_reports(tmp_path):
+    root = make_repository(tmp_path, [NAME], source="lumo", publishable=("p004",))
+    face = read_face(root, NAME)
+    assert face.may_be_shown
+    assert choose_folder(root, face, None) == root / "reports" / "skin" / NAME
+    assert choose_folder(root, face, tmp_path / "mine") == tmp_path / "mine"
+
+
+# Two visits
+
+
+def test_a_visit_against_itself_changed_nothing(read, tmp_path):
+    write_change(read(NAME), read(NAME), tmp_path, formats=("tiff",))
+    for name in KINDS:
+        values, _ = read_tiff(tmp_path / f"{name}{CHANGE}.tif")
+        np.testing.assert_allclose(values[np.isfinite(values)], 0, atol=2e-5)
+        assert np.isfinite(values).sum() > 0.9 * np.isfinite(read(NAME).maps[name]).sum()
+    for row in table(tmp_path / f"change_since_{NAME}.csv").values():
+        assert float(row["difference"]) == 0
+        assert float(row["ratio"]) == 1
+
+
+def test_a_smile_brings_blood_into_the_cheeks_and_nothing_into_the_forehead(read, tmp_path):
+    written = write_change(read(NAME), read(SMILE), tmp_path, formats=("npz",))
+    stem = f"change_since_{NAME}"
+    assert [path.name for path in written] == [f"{stem}.npz", f"{stem}.csv", f"{stem}.png"]
+    rows = table(tmp_path / f"{stem}.csv")
+    cheeks = [float(rows[side, "blood_fraction"]["ratio"]) for side in ("right_cheek", "left_cheek")]
+    assert min(cheeks) > 1.03  # the phantom's smile brings 18 % at the middle of a cheek
+    assert abs(math.log(float(rows["forehead", "blood_fraction"]["ratio"]))) < 0.1
+    row = rows["left_cheek", "blood_fraction"]
+    assert float(row["difference"]) == pytest.approx(float(row["median_after"]) - float(row["median_before"]), abs=2e-7)
+    assert float(row["median_difference_overlaid"]) > 0, "pixel by pixel it says the same"
+    assert int(row["n_overlaid"]) > 0
+
+
+def test_visits_of_two_subjects_are_refused(read, tmp_path):
+    assert CaptureId.parse(OTHER).subject != CaptureId.parse(NAME).subject
+    with pytest.raises(DataError, match=f"{OTHER} is of p001 and {NAME} of p004: say whose the files are"):
+        write_change(read(OTHER), read(NAME), tmp_path, formats=("npz",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_pose_is_warned_of(read, tmp_path, caplog):
+    write_change(read(TURNED), read(NAME), tmp_path, formats=("npz",))
+    assert "looks left at one visit and front at the other" in caplog.text
