@@ -92,6 +92,8 @@ def compare_maps(
         known = np.isfinite(told)
         unreadable.append(1 - float(np.isfinite(found[known]).mean()) if known.any() else math.nan)
         both = known & np.isfinite(found)
+        if not both.any():
+            continue
         told, found = told[both], found[both]
         pixels[what] = _thin(np.stack([told, found]))
         values |= _errors(what, told, found, is_share=name in _SHARES)
@@ -160,8 +162,6 @@ def _pairs(reference: Map, estimate: Map, skin: Bools, *, is_share: bool) -> tup
 
 
 def _errors(what: str, told: Floats, found: Floats, *, is_share: bool) -> dict[str, float]:
-    if told.size == 0:
-        return {}
     within = {f"{what}_r_within": _correlation(told, found)}
     if is_share:
         return {f"{what}_relative_error": float(np.median(np.abs(np.expm1(found - told))))} | within

@@ -9,13 +9,14 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from hyperskin.bands import Bands
 from hyperskin.data.frames import Frame, Truth
 from hyperskin.metrics.summary import Row
 from hyperskin.pairs import Pair
 from hyperskin.skin.fidelity import TRUTH, Fidelity, compare_maps, per_region, per_skin_type, pool
 from hyperskin.skin.landmarks import Direction
 from hyperskin.skin.maps import skin_maps
-from hyperskin.skin.regions import FACE, find_regions
+from hyperskin.skin.regions import FACE, Regions, find_regions
 
 FLOOR = "_floor"
 """Ends the keys of what the measured cubes themselves keep of the truth: the noise that no model is to blame for."""
@@ -52,8 +53,7 @@ class FidelityCheck:
         """Return one capture's values by metric key; none for a scene without a mask."""
         if frame.mask is None:
             return {}
-        direction = cast("Direction | None", frame.capture.direction)
-        found = find_regions(frame.reference, self._bands, frame.mask & frame.valid, direction=direction)
+        found = bare_skin_of(frame, self._bands)
         skin, regions = found.skin, {name: where for name, where in found.masks.items() if name != FACE}
         told = self._read(frame.reference, skin)
         kept = self._read(estimate, skin)
@@ -75,3 +75,10 @@ class FidelityCheck:
 
     def _read(self, cube: npt.NDArray[np.float32], skin: Bools) -> Mapping[str, npt.NDArray[np.float32]]:
         return skin_maps(cube, self._bands, skin).values
+
+
+def bare_skin_of(frame: Frame, bands: Bands) -> Regions:
+    """Return the bare skin of a frame that has a mask, and the regions of its face, as the measured cube shows them."""
+    assert frame.mask is not None
+    direction = cast("Direction | None", frame.capture.direction)
+    return find_regions(frame.reference, bands, frame.mask & frame.valid, direction=direction)

@@ -1,4 +1,4 @@
-"""One sheet per capture of a publishable subject: input, measured, reconstructed, and where the angle is large."""
+"""Two sheets per capture of a publishable subject: the colours and where the angle is large, and the skin's maps."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from hyperskin.bands import VIS, Bands
 from hyperskin.data.frames import Frame
 from hyperskin.metrics.sam import spectral_angle_map
 from hyperskin.pairs import Pair
+from hyperskin.skin.inverse import TARGETS
+from hyperskin.skin.maps import skin_maps
 from hyperskin.spectral.colour import render_srgb
+from hyperskin.steps.fidelity import bare_skin_of
 from hyperskin.tracking.figures import draw_sheet
 from hyperskin.tracking.runs import RunLog
+from hyperskin.tracking.skin_panel import draw_difference
 
 _FALSE_COLOUR_NM = (1000.0, 850.0, 700.0)
 
@@ -21,7 +26,7 @@ _FALSE_COLOUR_NM = (1000.0, 850.0, 700.0)
 def sheet_logger(
     run: RunLog, pair: Pair, publishable: Collection[str]
 ) -> Callable[[Frame, npt.NDArray[np.float32]], None]:
-    """Return what draws a frame and its estimate and sends the sheet, if the subject may be shown."""
+    """Return what draws a frame and its estimate and sends the sheets, if the subject may be shown."""
 
     def log_sheet(frame: Frame, estimate: npt.NDArray[np.float32]) -> None:
         name = frame.capture.name
@@ -36,8 +41,30 @@ def sheet_logger(
             title=f"{name}, {run.name}",
         )
         run.log_picture(sheet, f"sheet_{name}", subjects=[frame.capture.subject], publishable=publishable)
+        if frame.mask is not None and frame.mask.any():
+            skin = _draw_skin(frame, estimate, pair, title=f"{name}, {run.name}")
+            run.log_picture(skin, f"skin_{name}", subjects=[frame.capture.subject], publishable=publishable)
 
     return log_sheet
+
+
+def _draw_skin(frame: Frame, estimate: npt.NDArray[np.float32], pair: Pair, *, title: str) -> Figure:
+    """Return the chromophores read from the measured cube, from the reconstruction, and what lies between."""
+    skin = bare_skin_of(frame, pair.target).skin
+    measured, kept = (skin_maps(cube, pair.target, skin).values for cube in (frame.reference, estimate))
+    names = [name for name in TARGETS if name in measured]
+    captions = {}
+    for name in names:
+        told, found = (float(np.nanmedian(maps[name])) for maps in (measured, kept))
+        captions[name] = f"median {told:.3g} measured, {found:.3g} reconstructed"
+    return draw_difference(
+        (to_picture(frame.reference, pair.target), to_picture(estimate, pair.target)),
+        {name: measured[name] for name in names},
+        {name: kept[name] for name in names},
+        names=("measured", "reconstructed"),
+        title=title,
+        captions=captions,
+    )
 
 
 def to_picture(cube: npt.NDArray[np.float32], bands: Bands) -> npt.NDArray[np.float32]:

@@ -125,6 +125,17 @@ def test_what_cannot_be_read_is_counted_and_spoils_nothing(draw, skin):
     assert below["fidelity/unreadable"] == 0.0
 
 
+def test_a_face_without_a_readable_pixel_says_nothing_and_spoils_nothing(draw, skin):
+    maps = draw(1)
+    empty = compare_maps(maps, maps, np.zeros_like(skin))
+    blind = compare_maps({name: np.full_like(values, np.nan) for name, values in maps.items()}, maps, skin)
+    assert (empty.values, empty.regions, empty.pixels, empty.skin_type) == ({}, [], {}, "")
+    assert blind.values == {"fidelity/unreadable": 1.0}
+    good = compare_maps(maps, maps, skin)
+    assert pool([empty, blind, good]) == pool([good])
+    assert pool([empty]) == {}
+
+
 def test_a_constant_side_has_no_correlation(draw, skin):
     reference, estimate = draw(1), draw(2)
     estimate["blood_fraction"] = np.full(skin.shape, 0.01, dtype=np.float32) * np.float32(1 + 1e-7)

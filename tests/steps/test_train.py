@@ -58,7 +58,8 @@ def test_a_unit_is_trained_scored_logged_registered_and_then_skipped(prepared: P
     runs = {run.data.params["model"]: run for run in client.search_runs([experiment.experiment_id])}
     network = runs["hscnn_plus"]
     assert network.info.status == "FINISHED"
-    for key in ("sam/masked", "sam/full", "ssim/masked", "ssim/full", "ssim/published_masked", "cost/parameters"):
+    scores = ("sam/masked", "sam/full", "ssim/masked", "ssim/full", "ssim/published_masked", "cost/parameters")
+    for key in (*scores, "fidelity/melanin_relative_error"):
         assert key in network.data.metrics
     assert len(client.get_metric_history(network.info.run_id, "val_sam/full")) == 2
     manifest = json.loads((prepared.root / "data/manifest.json").read_text())
@@ -84,7 +85,8 @@ def test_a_unit_is_trained_scored_logged_registered_and_then_skipped(prepared: P
 def test_a_publishable_subject_is_pictured(prepared: Project) -> None:
     prepared.edit("publishable_subjects: []", "publishable_subjects: [face_ms]")
     _train(prepared, "regression_linear")
-    assert list((prepared.root / "mlruns/artifacts").rglob("pictures/sheet_face_ms.png"))
+    drawn = {path.name for path in (prepared.root / "mlruns/artifacts").rglob("pictures/*.png")}
+    assert drawn == {"sheet_face_ms.png", "skin_face_ms.png"}
 
 
 def test_data_that_changed_behind_the_manifest_is_refused(prepared: Project) -> None:
