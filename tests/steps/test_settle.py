@@ -305,9 +305,9 @@ def test_a_file_that_another_process_holds_costs_seconds(root, killed, name):
     run_id = _run(root, killed)
     with closing(sqlite3.connect(root / "mlruns" / name, isolation_level=None)) as holder:
         holder.execute("begin exclusive")
-        found, said, seconds, _ = _settle_in_a_process(root, 2.0)
-    assert seconds < 4
-    assert "nothing came within 2 s" in said
+        found, said, seconds, _ = _settle_in_a_process(root, 5.0)
+    assert seconds < 2 * 5.0  # the held one, and MLflow, which takes seconds to load on a busy machine
+    assert "nothing came within 5 s" in said
     assert any(run_id in sentence for sentence in found) == (name == "ledger.db")
     assert any("broken off" in sentence for sentence in found) == (name == "mlflow.db")
     assert settle(root)
