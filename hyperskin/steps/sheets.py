@@ -1,4 +1,4 @@
-"""Two sheets per capture of a publishable subject: the colours and where the angle is large, and the skin's maps."""
+"""A sheet per capture of a publishable subject, colours and where the angle is large; one of skin maps per subject."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def sheet_logger(
     run: RunLog, pair: Pair, publishable: Collection[str]
 ) -> Callable[[Frame, npt.NDArray[np.float32]], None]:
     """Return what draws a frame and its estimate and sends the sheets, if the subject may be shown."""
+    read: set[str] = set()  # a sheet of maps takes a second or two: one of each subject says what there is to see
 
     def log_sheet(frame: Frame, estimate: npt.NDArray[np.float32]) -> None:
         name = frame.capture.name
@@ -41,7 +42,8 @@ def sheet_logger(
             title=f"{name}, {run.name}",
         )
         run.log_picture(sheet, f"sheet_{name}", subjects=[frame.capture.subject], publishable=publishable)
-        if frame.mask is not None and frame.mask.any():
+        if frame.mask is not None and frame.mask.any() and frame.capture.subject not in read:
+            read.add(frame.capture.subject)
             skin = _draw_skin(frame, estimate, pair, title=f"{name}, {run.name}")
             run.log_picture(skin, f"skin_{name}", subjects=[frame.capture.subject], publishable=publishable)
 
