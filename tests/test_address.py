@@ -29,7 +29,7 @@ def test_a_password_is_left_out_and_all_else_stays(address: str, shown: str) -> 
 
 @pytest.mark.parametrize(
     "address",
-    ["postgresql+psycopg://me@host:5432/x", "http://host:5000/#/a", "sqlite:////home/me:you@here/x.db", "my database"],
+    ["postgresql+psycopg://me@host:5432/x", "http://host:5000/#/a", "sqlite:////data/me:you@here/x.db", "my database"],
 )
 def test_an_address_without_a_password_stays_as_it_is(address: str) -> None:
     assert without_password(address) == address
