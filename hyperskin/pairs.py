@@ -37,6 +37,11 @@ class Pair:
         return len(self.target)
 
     @property
+    def given_indices(self) -> tuple[int, ...]:
+        """Indices of the target bands that the input already holds."""
+        return tuple(self.target.index_of(wavelength_nm) for wavelength_nm in self.given_nm)
+
+    @property
     def registered_name(self) -> str:
         """Name of the registered model that this pair's networks are versions of."""
         return "hyperskin-" + self.name.replace("_", "-")

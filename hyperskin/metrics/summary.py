@@ -120,10 +120,13 @@ def score_capture(
     direction: str | None,
     mask: Bool | None,
     valid: Bool,
+    given: Sequence[int] = (),
 ) -> CaptureScores:
     """Return every score of one reconstructed capture.
 
-    The region "masked" is the subject's measured pixels, "full" all measured ones.
+    The region "masked" is the subject's measured pixels, "full" all measured ones. Where the input holds some of the
+    target bands, the scores `sam`, `ssim` and `rmse` come a second time without them, with `_unseen` behind the region:
+    whoever copies what is given has reconstructed nothing.
 
     Args:
         estimate: Reconstructed reflectance, (H, W, C).
@@ -134,6 +137,7 @@ def score_capture(
         direction: "front", "left" or "right", where known.
         mask: Subject or not, (H, W) bool; None where there is no mask.
         valid: Measured or not, (H, W) bool.
+        given: Indices of the bands that the input already holds.
 
     Returns:
         The scores, under the names they are logged by.
@@ -155,7 +159,7 @@ def score_capture(
         if not selected.any():
             raise EmptyMaskError(f"Capture {capture} must have measured pixels to score; region {region!r} holds none.")
         try:
-            found = _score_region(estimate, reference, None if selected.all() else selected, region)
+            found = _score_region(estimate, reference, None if selected.all() else selected, region, given)
         except DataError as error:
             raise type(error)(f"Capture {capture}, region {region!r}: {error}") from error
         values |= found.values
@@ -249,7 +253,9 @@ class _RegionScores:
     counts: dict[str, int]
 
 
-def _score_region(estimate: Cube, reference: Cube, selected: Bool | None, region: str) -> _RegionScores:
+def _score_region(
+    estimate: Cube, reference: Cube, selected: Bool | None, region: str, given: Sequence[int]
+) -> _RegionScores:
     """Return all scores over `selected`, (H, W); None for every pixel."""
     angle = sam(estimate, reference, selected)
     if angle.pixel_count == 0:
@@ -272,6 +278,11 @@ def _score_region(estimate: Cube, reference: Cube, selected: Bool | None, region
     }
     if "inside" in similarity:
         values[f"ssim/{region}_inside"] = similarity["inside"].value
+    if given:
+        unseen = np.delete(np.arange(reference.shape[2]), given)
+        values[f"sam/{region}_unseen"] = sam(estimate[..., unseen], reference[..., unseen], selected).value
+        values[f"ssim/{region}_unseen"] = float(similarity["any"].per_band[unseen].mean())
+        values[f"rmse/{region}_unseen"] = float(np.sqrt(np.square(errors.rmse_per_band[unseen]).mean()))
     return _RegionScores(
         values={key: value for key, value in values.items() if math.isfinite(value)},
         per_band={f"ssim/{region}": similarity["any"].per_band, f"rmse/{region}": errors.rmse_per_band},

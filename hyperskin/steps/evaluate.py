@@ -105,6 +105,7 @@ def _score(
         direction=frame.capture.direction,
         mask=frame.mask,
         valid=frame.valid,
+        given=pair.given_indices,
     )
     truth = None if file.truth is None else read_truth(file.truth, pair)
     more = fidelity.add(frame, estimate, truth)

@@ -114,10 +114,19 @@ SKIN = (
 _TIE = 0.05  # masked angles so near each other, in parts of the smaller, are called a tie
 _DIFFERENT = 1.5  # times as much melanin error is not
 TRUTH = Column("sam/skin_truth", "SAM skin, noise-free", is_higher_better=False)
+UNSEEN = Column("sam/masked_unseen", "SAM masked, without given bands", is_higher_better=False)
 _DECIDING = (OURS[3], OURS[1])  # masked SAM; SAM over everything where there is no mask
 _CONSTANT = "fidelity/oxygenation_constant_mae_pp"
 _FLOORS = {"sam/floor_masked": "masked", "sam/floor_skin": "on skin"}
-_IN_CSV = ("sam/skin", TRUTH.metric, *_FLOORS)
+_IN_CSV = (
+    "sam/skin",
+    TRUTH.metric,
+    UNSEEN.metric,
+    "sam/full_unseen",
+    "ssim/masked_unseen",
+    "ssim/full_unseen",
+    *_FLOORS,
+)
 
 
 def write_comparison(uri: str, folder: Path, *, present: Collection[str] | None = None) -> str:
@@ -214,7 +223,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
     parts += _warn_of_several_test_sets(tables)
     for table in tables:
         parts.append(f"## {table.pair}, test set {table.evaluation[:8]}{_say_data(table)}{_say_cameras(table)}")
-        parts.append(_markdown_grid(table, (*OURS, TRUTH) if _knows(table, TRUTH) else OURS))
+        parts.append(_markdown_grid(table, (*OURS, *(column for column in (UNSEEN, TRUTH) if _knows(table, column)))))
         parts += _tell_noise(table)
         if below := networks_below_floor(table):
             parts.append(f"Not better by SAM than the best regression, the floor: {'; '.join(below)}.")

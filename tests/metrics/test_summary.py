@@ -18,7 +18,7 @@ PUBLISHED_KEYS = ("ssim/published_{}", "sam/published_{}")
 VALID = np.ones((24, 32), dtype=bool)
 
 
-def _score(phantom, *, mask="own", valid=VALID, capture="p001_smile_left"):
+def _score(phantom, *, mask="own", valid=VALID, capture="p001_smile_left", given=()):
     return score_capture(
         phantom.estimate,
         phantom.reference,
@@ -28,6 +28,7 @@ def _score(phantom, *, mask="own", valid=VALID, capture="p001_smile_left"):
         direction="left",
         mask=phantom.mask if isinstance(mask, str) else mask,
         valid=valid,
+        given=given,
     )
 
 
@@ -104,6 +105,30 @@ def test_its_values_are_those_of_the_metrics(phantom):
         assert values[f"psnr/{region}"] == errors.psnr(1.0)
     inside = ssim(phantom.estimate, phantom.reference, phantom.mask, data_range=1.0, centres="inside")
     assert values["ssim/masked_inside"] == inside.value
+
+
+def test_bands_that_the_input_holds_are_left_out_a_second_time(phantom):
+    values, all_bands = _score(phantom, given=(26,)).values, _score(phantom).values
+    unseen = {f"{key}/{region}_unseen" for key in ("sam", "ssim", "rmse") for region in ("masked", "full")}
+    assert set(values) - set(all_bands) == unseen
+    assert {key: values[key] for key in all_bands} == all_bands
+    others = [band for band in range(31) if band != 26]
+    cut = (phantom.estimate[..., others], phantom.reference[..., others])
+    for region, mask in (("masked", phantom.mask), ("full", None)):
+        assert values[f"sam/{region}_unseen"] == pytest.approx(sam(*cut, mask).value, rel=1e-12)
+        assert values[f"ssim/{region}_unseen"] == pytest.approx(ssim(*cut, mask, data_range=1.0).value, rel=1e-12)
+        assert values[f"rmse/{region}_unseen"] == pytest.approx(pointwise_errors(*cut, mask).rmse, rel=1e-6)
+
+
+def test_copying_a_given_band_changes_no_score_of_the_unseen(phantom):
+    copied = phantom.estimate.copy()
+    copied[..., 26] = phantom.reference[..., 26]
+    better = phantom._replace(estimate=copied)
+    values, gained = _score(phantom, given=(26,)).values, _score(better, given=(26,)).values
+    assert gained["sam/masked"] < values["sam/masked"]
+    assert {key: gained[key] for key in gained if "unseen" in key} == {
+        key: values[key] for key in values if "unseen" in key
+    }
 
 
 def test_pixels_that_were_not_measured_are_left_out_and_counted(phantom):

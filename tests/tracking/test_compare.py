@@ -188,6 +188,19 @@ def test_nothing_of_the_truth_is_said_where_nobody_knows_it():
     assert "floor" not in to_csv(_small())
 
 
+def test_a_pair_whose_input_holds_a_target_band_is_also_ranked_without_it():
+    table = _table(
+        _row("regression_linear", 0.02, pair="msi_nir", **{"sam/masked_unseen": 0.031}),
+        _row("hrnet", 0.019, pair="msi_nir", **{"sam/masked_unseen": 0.032}),
+    )
+    text = to_markdown([table])
+    assert "| SAM masked, without given bands |" in re.sub(" +", " ", text)
+    assert "**0.0310**" in text
+    assert "**0.0190 ± 0.0100**" in text
+    assert next(iter(csv.DictReader(io.StringIO(to_csv([table])))))["sam/masked_unseen"] == "0.031"
+    assert "given bands" not in to_markdown(_small())
+
+
 def test_columns_stand_below_each_other():
     lines = [line for line in to_markdown(_small()).splitlines() if line.startswith("|")]
     bars = [[place for place, sign in enumerate(line) if sign == "|"] for line in lines]
