@@ -193,6 +193,10 @@ class FrameReader:
         self._inputs.close()
         self._cubes.close()
 
+    def read_inputs(self) -> tuple[npt.NDArray[Any], ...]:
+        """Return the inputs of the whole frame as stored, each (H, W, channels)."""
+        return self._inputs.read_numbers()
+
     def read(self, window: Window | None = None) -> StoredFrame:
         """Return the frame, or a window (rows, columns) of it, in the numbers of the files."""
         inputs = self._inputs.read_numbers(window)

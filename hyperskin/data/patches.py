@@ -15,8 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hyperskin.data.chunks import Window
-from hyperskin.data.cubefile import decode_reflectance
+from hyperskin.data.cubefile import OFFSET, decode_reflectance
 from hyperskin.data.frames import Frame, FrameReader, PairFiles, StoredFrame, decode_input, read_frame
+from hyperskin.data.scaling import Span, find_span, stretch_rgb
 from hyperskin.data.tensors import cubes_to_batch
 from hyperskin.errors import DataError, ShapeError
 from hyperskin.pairs import Pair
@@ -30,8 +31,8 @@ class Crop(NamedTuple):
 
     Attributes:
         capture: Index of the capture.
-        top: First row.
-        left: First column.
+        top: First row; below 0 where it lies in the padding.
+        left: First column, likewise.
         flip: Whether it is mirrored left to right, before turning.
         quarter_turns: 0 to 3 turns by 90 degrees.
     """
@@ -52,17 +53,26 @@ class Batch(NamedTuple):
 
 
 def draw_crops(
-    shapes: Sequence[tuple[int, int]], count: int, *, crop_px: int, augment: bool, seed: int, epoch: int
+    shapes: Sequence[tuple[int, int]],
+    count: int,
+    *,
+    crop_px: int,
+    augment: bool,
+    seed: int,
+    epoch: int,
+    padding_px: int = 0,
+    stride_px: int = 1,
 ) -> list[Crop]:
     """Return the `count` crops of one epoch; equal arguments give equal crops, whoever reads them.
 
-    Every capture comes equally often (to within one), in random order; positions are uniform over the frame.
+    Every capture comes equally often (to within one), in random order; positions are uniform over those that lie
+    `stride_px` apart on the frame with `padding_px` around it, from its upper left corner on.
     """
     generator = torch.Generator().manual_seed(_mix(seed, epoch))
     rounds = math.ceil(count / len(shapes))
     order = torch.cat([torch.randperm(len(shapes), generator=generator) for _ in range(rounds)])[:count]
-    room = torch.tensor(shapes, dtype=torch.float64)[order] - crop_px + 1
-    corners = (torch.rand((count, 2), generator=generator, dtype=torch.float64) * room).long()
+    room = (torch.tensor(shapes)[order] + 2 * padding_px - crop_px) // stride_px + 1
+    corners = (torch.rand((count, 2), generator=generator, dtype=torch.float64) * room).long() * stride_px - padding_px
     if augment:
         flips = torch.randint(2, (count,), generator=generator).bool()
         turns = torch.randint(4, (count,), generator=generator)
@@ -82,6 +92,7 @@ class StoredCaptures:
         self._pair = pair
         self._camera = camera
         self._open: OrderedDict[int, FrameReader] = OrderedDict()
+        self._spans: dict[int, Span] = {}
         readers = [self._reader(i) for i in range(len(files))]
         self.names = tuple(each.capture.name for each in files)
         self.shapes = tuple(reader.shape for reader in readers)
@@ -104,6 +115,12 @@ class StoredCaptures:
         """Return capture number `capture`, or a window of it, as stored."""
         return self._reader(capture).read(window)
 
+    def rgb_span(self, capture: int) -> Span:
+        """Return the darkest and the brightest number of a whole picture, which is read once."""
+        if capture not in self._spans:
+            self._spans[capture] = find_span(self._reader(capture).read_inputs()[0])
+        return self._spans[capture]
+
     def _reader(self, capture: int) -> FrameReader:
         if capture not in self._open:
             if len(self._open) == _MOST_OPEN:
@@ -120,32 +137,48 @@ class CachedCaptures:
         self.names = stored.names
         self.shapes = stored.shapes
         self._frames = [stored.read(i) for i in range(len(stored.shapes))]
+        self._spans = [find_span(frame.inputs[0]) for frame in self._frames]
 
     def read(self, capture: int, window: Window) -> StoredFrame:
         """Return a window of capture number `capture`; the arrays are views."""
         return self._frames[capture].cut(window)
 
+    def rgb_span(self, capture: int) -> Span:
+        """Return the darkest and the brightest number of a whole picture."""
+        return self._spans[capture]
+
 
 Captures = StoredCaptures | CachedCaptures
 
 
-def require_room(captures: Captures, crop_px: int) -> None:
-    """Raise ShapeError unless a square of `crop_px` fits into every frame."""
+def require_room(captures: Captures, crop_px: int, *, padding_px: int = 0) -> None:
+    """Raise ShapeError unless a square of `crop_px` fits into every frame with `padding_px` around it."""
     for name, (height, width) in zip(captures.names, captures.shapes, strict=True):
-        if min(height, width) < crop_px:
+        if min(height, width) + 2 * padding_px < crop_px:
+            around = f" and {padding_px} px around it" if padding_px else ""
             raise ShapeError(
                 f"`train.crop_px` must fit into every training frame; got {crop_px} px, but {name} has "
-                f"{height} x {width} px."
+                f"{height} x {width} px{around}."
             )
 
 
 class CropBatches(Dataset[Batch]):
-    """Indexed by a list of crops: gives them as one batch."""
+    """Indexed by a list of crops: gives them as one batch; beyond the frame all is 0, and counts as measured.
 
-    def __init__(self, captures: Captures, *, crop_px: int, channels_last: bool = False) -> None:
+    Args:
+        captures: Where the crops come from.
+        crop_px: Their side.
+        channels_last: How tensors are laid out.
+        stretched: Whether rgb is stretched by the darkest and the brightest value of its whole frame.
+    """
+
+    def __init__(
+        self, captures: Captures, *, crop_px: int, channels_last: bool = False, stretched: bool = False
+    ) -> None:
         self._captures = captures
         self._crop_px = crop_px
         self._channels_last = channels_last
+        self._stretched = stretched
 
     def __getitem__(self, crops: Sequence[Crop]) -> Batch:
         """Read, turn, stack and decode `crops`."""
@@ -154,20 +187,41 @@ class CropBatches(Dataset[Batch]):
         target = self._stack([patch.target for patch in patches])
         valid = self._stack([patch.valid[..., None] for patch in patches])
         # Decoded only after the axes have turned: numbers are half the bytes to move.
-        decoded = torch.cat([torch.from_numpy(decode_input(numbers.numpy())) for numbers in inputs], dim=1)
+        decoded = torch.cat([self._decode(numbers.numpy(), crops) for numbers in inputs], dim=1)
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
         reference = torch.from_numpy(decode_reflectance(target.numpy()))
         return Batch(decoded.contiguous(memory_format=layout), reference, valid)
 
+    def _decode(self, numbers: npt.NDArray[Any], crops: Sequence[Crop]) -> torch.Tensor:
+        if self._stretched and numbers.dtype == np.uint8:
+            return torch.from_numpy(stretch_rgb(numbers, [self._captures.rgb_span(crop.capture) for crop in crops]))
+        return torch.from_numpy(decode_input(numbers))
+
     def _read(self, crop: Crop) -> StoredFrame:
-        window = (slice(crop.top, crop.top + self._crop_px), slice(crop.left, crop.left + self._crop_px))
-        patch = self._captures.read(crop.capture, window)
+        black = self._captures.rgb_span(crop.capture)[0] if self._stretched else 0
+        patch = _read_padded(self._captures, crop, self._crop_px, black=black)
         return StoredFrame(
             tuple(_turn(values, crop) for values in patch.inputs), _turn(patch.target, crop), _turn(patch.valid, crop)
         )
 
     def _stack(self, cubes: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
         return cubes_to_batch(np.stack(cubes), channels_last=self._channels_last)
+
+
+def _read_padded(captures: Captures, crop: Crop, crop_px: int, *, black: int) -> StoredFrame:
+    """Return a square as stored, before it is turned; beyond the frame it is valid, and 0 (in rgb `black`)."""
+    height, width = captures.shapes[crop.capture]
+    rows, above, below = _cut_span(crop.top, crop_px, height)
+    columns, left, right = _cut_span(crop.left, crop_px, width)
+    patch = captures.read(crop.capture, (rows, columns))
+    if not (above or below or left or right):
+        return patch
+    margins = ((above, below), (left, right))
+    return StoredFrame(
+        tuple(_pad(values, margins, black if values.dtype == np.uint8 else OFFSET) for values in patch.inputs),
+        _pad(patch.target, margins, OFFSET),
+        _pad(patch.valid, margins, True),
+    )
 
 
 def feed_batches(
@@ -202,6 +256,23 @@ def whole_frames(files: Sequence[PairFiles], pair: Pair, *, camera: str) -> Iter
     """Yield captures whole, one at a time, in the given order."""
     for each in files:
         yield read_frame(each, pair, camera=camera)
+
+
+def _cut_span(first: int, length: int, size: int) -> tuple[slice, int, int]:
+    """Return the part of `length` px from `first` on that lies within 0 .. `size`, and how much lies before and after.
+
+    Examples:
+        >>> _cut_span(-3, 8, 20)
+        (slice(0, 5, None), 3, 0)
+    """
+    start, stop = (min(max(place, 0), size) for place in (first, first + length))
+    before = min(max(-first, 0), length)
+    return slice(start, stop), before, length - before - (stop - start)
+
+
+def _pad(values: npt.NDArray[Any], margins: tuple[tuple[int, int], tuple[int, int]], number: int) -> npt.NDArray[Any]:
+    """Return `values` (H, W, ...) with `number` around them."""
+    return np.pad(values, (*margins, *[(0, 0)] * (values.ndim - 2)), constant_values=number)
 
 
 def _turn(values: npt.NDArray[Any], crop: Crop) -> npt.NDArray[Any]:

@@ -4,6 +4,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -256,3 +257,111 @@ def test_whole_frames_come_in_the_given_order(files: list[PairFiles]) -> None:
     frames = list(whole_frames(files[::-1], find_pair("rgb_vis"), camera="cie"))
     assert [frame.capture.name for frame in frames] == ["p002_smile_left", "p001_neutral_front"]
     assert frames[0].reference.shape == (20, 40, 31)
+
+
+# Beyond the frame
+
+
+def _torchvision_corners(height: int, width: int, crop_px: int, padding_px: int) -> set[tuple[int, int]]:
+    """Every place that a crop of RandomCrop(crop_px, padding=padding_px) may begin at, told from the frame's corner."""
+    padded_height, padded_width = height + 2 * padding_px, width + 2 * padding_px
+    return {
+        (row - padding_px, column - padding_px)
+        for row in range(padded_height - crop_px + 1)
+        for column in range(padded_width - crop_px + 1)
+    }
+
+
+@pytest.mark.parametrize("padding_px", [1, 5, 16])
+def test_padded_crops_lie_wherever_they_fit_into_the_padded_frame(padding_px: int) -> None:
+    crops = draw_crops([(17, 19)], 40_000, crop_px=16, augment=False, seed=1, epoch=1, padding_px=padding_px)
+    counts = Counter((crop.top, crop.left) for crop in crops)
+    places = _torchvision_corners(17, 19, 16, padding_px)
+    assert set(counts) == places
+    expected = len(crops) / len(places)
+    chi_square = sum((count - expected) ** 2 / expected for count in counts.values())
+    freedom = len(places) - 1
+    assert chi_square < freedom + 4 * (2 * freedom) ** 0.5
+
+
+def test_a_padding_of_nothing_draws_as_none_does() -> None:
+    assert _draw(padding_px=0, stride_px=1) == _draw()
+
+
+@pytest.mark.parametrize(("padding_px", "rows"), [(0, {0, 8, 16, 24}), (4, {-4, 4, 12, 20, 28})])
+def test_a_stride_leaves_only_its_multiples_from_the_corner(padding_px: int, rows: set[int]) -> None:
+    crops = draw_crops([(40, 24)], 500, crop_px=16, augment=False, seed=1, epoch=1, stride_px=8, padding_px=padding_px)
+    assert {crop.top for crop in crops} == rows
+    assert {crop.left for crop in crops} == {row for row in rows if row + 16 <= 24 + padding_px}
+
+
+def _reference_padded(
+    files: PairFiles, pair_name: str, crop: Crop, crop_px: int, padding_px: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pad the whole decoded frame, cut a square out of it, and turn that: in float, by numpy alone."""
+    frame = read_frame(files, find_pair(pair_name), camera="cie")
+    around = ((padding_px, padding_px), (padding_px, padding_px), (0, 0))
+    top, left = crop.top + padding_px, crop.left + padding_px
+    results = []
+    for whole, outside in ((frame.input, 0.0), (frame.reference, 0.0), (frame.valid[..., None], True)):
+        part = np.pad(whole, around, constant_values=outside)[top : top + crop_px, left : left + crop_px]
+        results.append(np.rot90(part[:, ::-1] if crop.flip else part, crop.quarter_turns))
+    return results[0], results[1], results[2]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("pair_name", PAIRS)
+def test_padded_crops_are_slices_of_the_padded_frame(files: list[PairFiles], pair_name: str, cached: bool) -> None:
+    drawn = draw_crops([(24, 32), (20, 40)], 60, crop_px=16, augment=True, seed=2, epoch=1, padding_px=16)
+    corners = [Crop(0, -16, -16), Crop(0, 24, 32), Crop(1, -16, 3, True, 1), Crop(1, 4, 40, False, 2)]  # nothing inside
+    with StoredCaptures(files, find_pair(pair_name), camera="cie") as stored:
+        batch = CropBatches(CachedCaptures(stored) if cached else stored, crop_px=16)[drawn + corners]
+    for i, crop in enumerate(drawn + corners):
+        for got, wanted in zip(batch, _reference_padded(files[crop.capture], pair_name, crop, 16, 16), strict=True):
+            np.testing.assert_array_equal(got[i].numpy(), wanted.transpose(2, 0, 1))
+    assert not batch.input[-4:].any()
+    assert not batch.reference[-4:].any()
+    assert batch.valid[-4:].all()  # zeros that a network is to see in zeros: they count
+
+
+def test_a_crop_wider_than_the_frame_fits_with_its_padding(files: list[PairFiles]) -> None:
+    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        require_room(stored, 30, padding_px=5)
+        assert CropBatches(stored, crop_px=30)[[Crop(1, -5, 8)]].valid.shape == (1, 1, 30, 30)
+        with pytest.raises(ShapeError, match="got 31 px, but p002_smile_left has 20 x 40 px and 5 px around it"):
+            require_room(stored, 31, padding_px=5)
+
+
+# Stretched
+
+
+@pytest.fixture
+def dull_files(files: list[PairFiles]) -> list[PairFiles]:
+    """The same, with pictures of half the contrast, each of another brightness."""
+    for black, each in zip((40, 90), files, strict=True):
+        with h5py.File(each.inputs, "r+") as file:
+            file["rgb/cie"][...] = file["rgb/cie"][...] // 2 + black
+    return files
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_stretched_crops_are_those_of_the_stretched_frame(dull_files: list[PairFiles], cached: bool) -> None:
+    drawn = draw_crops([(24, 32), (20, 40)], 20, crop_px=16, augment=True, seed=3, epoch=1, padding_px=16)
+    with StoredCaptures(dull_files, find_pair("rgb_vis"), camera="cie") as stored:
+        numbers = [stored.read(i).inputs[0].astype(np.float64) for i in range(2)]
+        batch = CropBatches(CachedCaptures(stored) if cached else stored, crop_px=16, stretched=True)[drawn]
+    for i, crop in enumerate(drawn):
+        rgb = numbers[crop.capture]
+        whole = np.pad((rgb - rgb.min()) / (rgb.max() - rgb.min()), ((16, 16), (16, 16), (0, 0)))
+        part = whole[crop.top + 16 : crop.top + 32, crop.left + 16 : crop.left + 32]
+        wanted = np.rot90(part[:, ::-1] if crop.flip else part, crop.quarter_turns)
+        np.testing.assert_allclose(batch.input[i].numpy(), wanted.transpose(2, 0, 1), rtol=1e-6, atol=0)
+
+
+def test_only_the_picture_is_stretched(dull_files: list[PairFiles]) -> None:
+    with StoredCaptures(dull_files, find_pair("rgb_vis"), camera="cie") as stored:
+        crops = [Crop(0, 0, 0), Crop(1, 3, 4)]
+        plain, stretched = (CropBatches(stored, crop_px=16, stretched=how)[crops] for how in (False, True))
+    assert torch.equal(plain.reference, stretched.reference)
+    assert torch.equal(plain.valid, stretched.valid)
+    assert not torch.equal(plain.input, stretched.input)
