@@ -14,7 +14,7 @@ from hyperskin.cube import Cube, require_cube
 from hyperskin.errors import DataError, ShapeError, UnknownNameError
 from hyperskin.skin.indices import INDICES, absorbance, covers_index, index_weights
 from hyperskin.skin.inverse import can_invert, default_noise, inverse_model
-from hyperskin.skin.optics import individual_typology_angle
+from hyperskin.skin.typology import individual_typology_angle
 from hyperskin.skin.unmixing import FIRST_NM, LAST_NM, can_unmix, unmix
 
 Floats = npt.NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""What skin reflects: chromophores -> spectra by diffusion theory, and the angle its colour is typed by."""
+"""What skin reflects: chromophores -> spectra by diffusion theory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hyperskin.bands import Bands
-from hyperskin.cube import Spectra
 from hyperskin.errors import DataError, ShapeError
 from hyperskin.skin.chromophores import (
     bloodless_absorption,
@@ -20,7 +18,6 @@ from hyperskin.skin.chromophores import (
     oxyhaemoglobin_absorption,
     water_absorption,
 )
-from hyperskin.spectral.colour import white_point, xyz_operator
 
 Floats = npt.NDArray[np.float64]
 Field = float | npt.NDArray[np.floating[Any]]
@@ -140,38 +137,6 @@ def skin_reflectance(
         part = {name: column if len(column) == 1 else column[rows] for name, column in columns.items()}
         model.reflect(part, out, *spare[:, : len(out)])
     return result
-
-
-def individual_typology_angle(reflectance: Spectra, bands: Bands) -> Floats:
-    """Return the angle by which skin colours are classed, light to dark: > 55, 41, 28, 10, -30 degrees.
-
-    Args:
-        reflectance: Spectra of skin, (..., C), 1.0 = a perfect reflector. The angle needs the true level.
-        bands: Their bands; they must see the visible range.
-
-    Returns:
-        Degrees, (...), float64; NaN where a visible band is NaN.
-
-    Raises:
-        ShapeError: There is not one value for each of `bands`.
-        DataError: The bands see too little of the visible range.
-
-    Source:
-        Chardon, Cretois and Hourseau (1991), doi:10.1111/j.1467-2494.1991.tb00561.x: the angle of (b*, L* - 50) in
-        CIELAB (D65, 2 degrees).
-    """
-    if np.shape(reflectance)[-1:] != (len(bands),):
-        raise ShapeError(
-            f"`reflectance` must hold {len(bands)} bands in its last axis; got shape {np.shape(reflectance)}."
-        )
-    operator = xyz_operator(bands)
-    is_seen = operator.any(axis=1)
-    relative = reflectance[..., is_seen] @ operator[is_seen] / white_point("d65")
-    root = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative * (29 / 6) ** 2 / 3 + 4 / 29)
-    lightness = 116 * root[..., 1] - 16
-    blue_yellow = 200 * (root[..., 1] - root[..., 2])
-    angle: Floats = np.degrees(np.arctan2(lightness - 50, blue_yellow))
-    return angle
 
 
 class _Model:

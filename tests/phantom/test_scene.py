@@ -17,7 +17,8 @@ from hyperskin.phantom.head import Part, turn
 from hyperskin.phantom.person import Person
 from hyperskin.phantom.recipe import EXPRESSIONS, SKIN_TYPES, Recipe, plan_subjects
 from hyperskin.phantom.scene import SUBJECT, Scene, SceneLines
-from hyperskin.skin.optics import Skin, individual_typology_angle, skin_reflectance
+from hyperskin.skin.optics import Skin, skin_reflectance
+from hyperskin.skin.typology import individual_typology_angle
 
 PLAN = plan_subjects(12)
 HEIGHT, WIDTH = 40, 32

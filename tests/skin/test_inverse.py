@@ -15,7 +15,8 @@ from hyperskin.errors import DataError, MissingFileError, ShapeError, UnknownNam
 from hyperskin.skin import inverse
 from hyperskin.skin.indices import water_index
 from hyperskin.skin.inverse import PRIORS, TARGETS, InverseModel, can_invert, default_noise, draw_skin, inverse_model
-from hyperskin.skin.optics import individual_typology_angle, skin_reflectance
+from hyperskin.skin.optics import skin_reflectance
+from hyperskin.skin.typology import individual_typology_angle
 
 BOTH = Bands((*VIS.wavelength_nm, *NIR.wavelength_nm[1:]))
 

@@ -18,7 +18,8 @@ from hyperskin.phantom.recipe import SKIN_TYPES, Recipe, plan_subjects
 from hyperskin.skin import indices
 from hyperskin.skin.inverse import inverse_model
 from hyperskin.skin.maps import KINDS, SkinMaps, skin_maps
-from hyperskin.skin.optics import Skin, individual_typology_angle, skin_reflectance
+from hyperskin.skin.optics import Skin, skin_reflectance
+from hyperskin.skin.typology import individual_typology_angle
 from hyperskin.skin.unmixing import unmix
 from hyperskin.sources.lumo import Lumo
 from hyperskin.spectral.develop import develop

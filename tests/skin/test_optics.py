@@ -1,4 +1,4 @@
-"""What skin reflects, and the angle of its colour."""
+"""What skin reflects."""
 
 import math
 import os
@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, least_squares
 
-from hyperskin.bands import FX10, NIR, VIS, regular_bands
+from hyperskin.bands import FX10, NIR, VIS
 from hyperskin.errors import DataError, ShapeError
 from hyperskin.phantom.recipe import SKIN_TYPES
 from hyperskin.skin import chromophores
-from hyperskin.skin.optics import Skin, individual_typology_angle, skin_reflectance
+from hyperskin.skin.optics import Skin, skin_reflectance
+from hyperskin.skin.typology import individual_typology_angle
 
 TYPICAL = Skin(melanin_fraction=0.05, blood_fraction=0.012, oxygenation=0.68, water_fraction=0.65)
 _INTERNAL = -1.440 / 1.4**2 + 0.710 / 1.4 + 0.668 + 0.0636 * 1.4  # light that the surface turns back into the skin
@@ -327,53 +328,6 @@ def test_what_no_skin_has_is_refused(name, value):
 def test_a_wavelength_without_a_table_is_refused():
     with pytest.raises(DataError, match="`wavelength_nm` must lie within 390 to 1005 nm"):
         reflect(500, 1010)
-
-
-# --- the angle of a colour ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bands", [VIS, FX10, regular_bands(380.0, 780.0, 5.0)])
-def test_greys_stand_straight_above_and_below_middle_lightness(bands):
-    greys = np.array([0.1, 0.184, 0.185, 0.5])[:, None] * np.ones(len(bands))
-    found = individual_typology_angle(greys, bands)
-    np.testing.assert_allclose(found[[0, 3]], [-90, 90], atol=0.1)
-    assert np.sign(found).tolist() == [-1, -1, 1, 1]  # L* is 50 at 0.1842
-
-
-def test_the_angle_is_that_of_colour_science():
-    colour = pytest.importorskip("colour")
-    shape = colour.SpectralShape(380, 780, 1)
-    observer = colour.MSDS_CMFS["CIE 1931 2 Degree Standard Observer"].copy().align(shape)
-    light = colour.SDS_ILLUMINANTS["D65"].copy().align(shape)
-    nm = np.maximum(shape.wavelengths, 390)  # the tables' end; 380 to 390 nm weigh next to nothing
-    spectra = skin_reflectance(draw(12), nm)
-    angles = []
-    for spectrum in spectra:
-        xyz = colour.sd_to_XYZ(
-            colour.SpectralDistribution(spectrum, shape.wavelengths), observer, light, method="Integration"
-        )
-        white = colour.sd_to_XYZ(colour.sd_ones(shape), observer, light, method="Integration")
-        lightness, _, blue_yellow = colour.XYZ_to_Lab(xyz / 100, colour.XYZ_to_xy(white))
-        angles.append(math.degrees(math.atan2(lightness - 50, blue_yellow)))
-    bands = regular_bands(380.0, 780.0, 1.0)
-    np.testing.assert_allclose(individual_typology_angle(spectra, bands), angles, atol=0.02)
-
-
-def test_the_angle_of_a_cube_is_that_of_its_pixels():
-    spectra = skin_reflectance(draw(12), FX10.centres_nm(), dtype=np.float32)
-    spectra[5, 100] = np.nan
-    spectra[7, -1] = np.nan  # no eye sees it
-    found = individual_typology_angle(spectra, FX10)
-    assert found.dtype == np.float64
-    assert np.isnan(found).tolist() == [i == 5 for i in range(12)]
-    np.testing.assert_allclose(individual_typology_angle(spectra.reshape(3, 4, -1), FX10), found.reshape(3, 4))
-
-
-def test_spectra_that_are_not_on_the_bands_are_refused():
-    with pytest.raises(ShapeError, match=r"`reflectance` must hold 31 bands in its last axis; got shape \(2, 30\)"):
-        individual_typology_angle(np.ones((2, 30)), VIS)
-    with pytest.raises(DataError, match="no colour"):
-        individual_typology_angle(np.ones((2, 31)), NIR)
 
 
 # --- measured skin --------------------------------------------------------------------------------------------------

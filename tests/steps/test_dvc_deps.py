@@ -34,8 +34,7 @@ BEHIND_THE_CATALOG = {
 }
 # Read for other reasons than arithmetic.
 READ_ONLY = {
-    # opens captures, and types the colour of skin
-    "acquire": {"sources/lumo.py", "spectral/resampling.py", "spectral/colour.py", "spectral/rendering.py"},
+    "acquire": {"sources/lumo.py", "spectral/resampling.py"},  # opens captures
     "calibrate": {"sources/phantom.py", "phantom/recipe.py"},  # plans, and opens as lumo does
     "manifest": {"bands.py", "data/cubefile.py", "data/frames.py", "data/split.py"},
 }
