@@ -17,8 +17,8 @@ from hyperskin.metrics.published import published_sam, published_ssim
 from hyperskin.metrics.sam import sam
 from hyperskin.metrics.ssim import WINDOW_PX, Centres, ssim_by_centres
 
-METRICS_VERSION = 1
-"""Part of the evaluation fingerprint: grows whenever a change of this package moves a number."""
+METRICS_VERSION = 2
+"""Part of the evaluation fingerprint: grows whenever a change moves a logged number."""
 
 DATA_RANGE = 1.0  # reflectance of the white reference
 
@@ -41,6 +41,8 @@ class CaptureScores:
         counts: Of the masked region, or of the full one where there is no mask: `pixel_count` pixels in the mean
             angle, `left_out` pixels with a black reference, `window_count` windows in each band's SSIM,
             `lost_to_valid` pixels that were not measured.
+        skin_type: "very light" to "dark", by the colour of the measured skin; None where it is not known.
+        ita_deg: The individual typology angle that says so, in degrees.
     """
 
     capture: str
@@ -50,6 +52,8 @@ class CaptureScores:
     values: dict[str, float]
     per_band: dict[str, Float64] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    skin_type: str | None = None
+    ita_deg: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ class Summary:
             `n_lost_to_valid`.
         per_image: One row a capture, `image` first.
         per_subject: One row a subject, with means over its captures.
-        per_expression: One row an expression.
-        per_direction: One row a direction.
+        per_expression: One row an expression, with means over its captures, and how many captures and subjects.
+        per_direction: One row a direction, alike.
+        per_skin_type: One row a skin type, alike, light to dark.
         band_means: Mean over captures of each band, (C,), float64, by metric key.
     """
 
@@ -74,6 +79,7 @@ class Summary:
     per_subject: list[Row]
     per_expression: list[Row]
     per_direction: list[Row]
+    per_skin_type: list[Row]
     band_means: dict[str, Float64]
 
     def per_band(self, wavelength_nm: Sequence[float]) -> list[Row]:
@@ -197,6 +203,7 @@ def summarise(scores: Sequence[CaptureScores]) -> Summary:
         per_subject=per_subject,
         per_expression=_group_rows(scores, "expression"),
         per_direction=_group_rows(scores, "direction"),
+        per_skin_type=sorted(_group_rows(scores, "skin_type"), key=lambda row: row["ita_deg"], reverse=True),
         band_means=_band_means(scores),
     )
 
@@ -340,6 +347,8 @@ def _image_row(score: CaptureScores) -> Row:
         "subject": score.subject,
         "expression": score.expression or "",
         "direction": score.direction or "",
+        "skin_type": score.skin_type or "",
+        **_mean_angle([score]),
         **score.values,
         **score.counts,
     }
@@ -357,9 +366,17 @@ def _group_rows(scores: Sequence[CaptureScores], attribute: str) -> list[Row]:
 
 def _group_row(attribute: str, name: str, members: Sequence[CaptureScores]) -> Row:
     row: Row = {attribute: name, "n_images": len(members)}
+    if attribute != "subject":
+        row["n_subjects"] = len({score.subject for score in members})
+    row |= _mean_angle(members)
     for key in _keys(members):
         row[key] = _mean([score.values[key] for score in members if key in score.values])
     return row
+
+
+def _mean_angle(scores: Sequence[CaptureScores]) -> Row:
+    known = [score.ita_deg for score in scores if score.ita_deg is not None]
+    return {"ita_deg": _mean(known)} if known else {}
 
 
 def _band_means(scores: Sequence[CaptureScores]) -> dict[str, Float64]:

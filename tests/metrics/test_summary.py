@@ -39,7 +39,7 @@ def _scores(rows, key="sam/masked"):
 
 FOUR = _scores([("p1", "a", 0.1), ("p1", "b", 0.3), ("p1", "c", 0.2), ("p2", "d", 0.6)])
 
-GOLDEN_VERSION = 1
+GOLDEN_VERSION = 2
 GOLDEN = {
     "sam/masked": 0.0469347638171,
     "ssim/masked": 0.950224693039,
@@ -272,6 +272,45 @@ def test_subject_rows_are_means_over_their_captures():
     assert [row["subject"] for row in rows] == ["p1", "p2"]
     assert [row["sam/masked"] for row in rows] == pytest.approx([0.2, 0.6])
     assert [row["n_images"] for row in rows] == [3, 1]
+
+
+def test_groups_say_how_many_captures_of_how_many_subjects_they_hold():
+    known = [("front", "tan", 20.0), ("left", "tan", 11.0), ("front", None, None), ("front", "light", 50.0)]
+    scores = [
+        dataclasses.replace(score, direction=direction, skin_type=skin_type, ita_deg=angle)
+        for score, (direction, skin_type, angle) in zip(FOUR, known, strict=True)
+    ]
+    summary = summarise(scores)
+    values = {score.capture: score.values["sam/masked"] for score in FOUR}
+    light, tan = summary.per_skin_type
+    assert light == {"skin_type": "light", "n_images": 1, "n_subjects": 1, "ita_deg": 50.0, "sam/masked": values["d"]}
+    assert tan == pytest.approx(
+        {
+            "skin_type": "tan",
+            "n_images": 2,
+            "n_subjects": 1,
+            "ita_deg": 15.5,
+            "sam/masked": (values["a"] + values["b"]) / 2,
+        }
+    )
+    assert [(row["direction"], row["n_images"], row["n_subjects"]) for row in summary.per_direction] == [
+        ("front", 3, 2),
+        ("left", 1, 1),
+    ]
+    assert summary.per_image[0]["skin_type"] == "tan"
+    assert (summary.per_image[2]["skin_type"], "ita_deg" in summary.per_image[2]) == ("", False)
+    assert "n_subjects" not in summary.per_subject[0]
+
+
+def test_the_types_stand_from_light_to_dark():
+    types = {"dark": -50.0, "brown": 0.0, "very light": 60.0, "intermediate": 30.0}
+    scores = [
+        dataclasses.replace(score, skin_type=name, ita_deg=angle)
+        for score, (name, angle) in zip(FOUR, types.items(), strict=True)
+    ]
+    order = [row["skin_type"] for row in summarise(scores).per_skin_type]
+    assert order == ["very light", "intermediate", "brown", "dark"]
+    assert summarise(FOUR).per_skin_type == []
 
 
 def test_band_rows_are_means_over_captures(phantom):
