@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from hyperskin.bands import VIS
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.chunks import Window, WindowReader
 from hyperskin.data.cubefile import REMAKE, CubeReader, decode_reflectance, open_hdf5
@@ -255,6 +256,12 @@ def read_input(path: Path, pair: Pair, *, camera: str, window: Window | None = N
     """Return the input of `pair` as taken by `camera`, (H, W, C_in) float32."""
     with InputReader(path, pair, camera=camera) as reader:
         return decode_inputs(reader.read_numbers(window))
+
+
+def read_visible(path: Path) -> npt.NDArray[np.float32] | None:
+    """Return the measured VIS cube in the cube file at `path`, (H, W, 31) float32; None where it holds none."""
+    with CubeReader(path) as cubes:
+        return cubes.read("vis") if cubes.header.bands.get("vis") == VIS else None
 
 
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:

@@ -170,8 +170,9 @@ class Manifest:
     def evaluation_fingerprint(self, pair: Pair, *, metrics: Mapping[str, Any]) -> str:
         """Return the hash of the examination: scores with different ones are never ranked together.
 
-        It covers the pair, the test captures with the hashes of their target cubes, masks, valid maps and, where it is
-        known, truth, and what `metrics` says of the metrics' version and parameters. The input is not part of it.
+        It covers the pair, the test captures with the hashes of their target cubes, masks, valid maps and, where there
+        are such, visible bands, in which skin is found, and truth, and what `metrics` says of the metrics' version and
+        parameters. The input is not part of it.
         """
         return _digest(
             {
@@ -180,6 +181,7 @@ class Manifest:
                 "captures": {
                     entry.id.name: {
                         "cubes": [entry.contents[name] for name in pair.cubes],
+                        **({"visible": entry.contents["vis"]} if "vis" in {*entry.contents} - {*pair.cubes} else {}),
                         "valid": entry.contents["valid"],
                         "mask": None if entry.mask is None else entry.mask.sha256,
                         **({"truth": {name: file.sha256 for name, file in entry.truth.items()}} if entry.truth else {}),

@@ -32,9 +32,6 @@ _MOST_PIXELS = 20_000  # of one capture in what is pooled
 _CONSTANT = 1e-4  # standard deviation of shares, or of their logarithms; float32 itself makes less
 _LEAST_PIXELS = 16  # for a correlation, or a median of a region
 
-# Melanin of skin types I to VI: the typical share of the epidermis, whose logarithm is nearest.
-_TYPES = {"I": 0.011, "II": 0.028, "III": 0.050, "IV": 0.085, "V": 0.190, "VI": 0.360}
-
 
 @dataclass(frozen=True, eq=False)
 class Fidelity:
@@ -49,13 +46,11 @@ class Fidelity:
             cannot be read (`fidelity/unreadable`).
         regions: One row a region: `region`, and errors of the region's medians.
         pixels: (2, N) float32 by quantity: reference and estimate at evenly chosen pixels, to be pooled.
-        skin_type: "I" to "VI", by the median melanin of the reference; empty where that cannot be read.
     """
 
     values: dict[str, float]
     regions: list[Row]
     pixels: dict[str, npt.NDArray[np.float32]]
-    skin_type: str
 
 
 def compare_maps(
@@ -110,7 +105,6 @@ def compare_maps(
         values={f"{PREFIX}{key}{suffix}": value for key, value in values.items() if math.isfinite(value)},
         regions=rows,
         pixels={f"{what}{suffix}": pair for what, pair in pixels.items()},
-        skin_type=_skin_type(reference.get("melanin_fraction"), skin),
     )
 
 
@@ -134,14 +128,10 @@ def pool(captures: Sequence[Fidelity]) -> dict[str, float]:
 
 def per_region(captures: Sequence[Fidelity]) -> list[Row]:
     """Return one row a region, with means over the captures that show it."""
-    return _group([(str(row["region"]), row) for capture in captures for row in capture.regions], "region")
-
-
-def per_skin_type(captures: Sequence[Fidelity]) -> list[Row]:
-    """Return one row a skin type, with means over its captures."""
-    order = list(_TYPES)
-    typed = [(one.skin_type, dict[str, str | float](one.values)) for one in captures if one.skin_type]
-    return _group(sorted(typed, key=lambda pair: order.index(pair[0])), "skin_type")
+    groups: dict[str, list[Row]] = {}
+    for row in (row for capture in captures for row in capture.regions):
+        groups.setdefault(str(row["region"]), []).append(row)
+    return [{"region": name, "n_images": len(members), **_means(members)} for name, members in groups.items()]
 
 
 def _require_shapes(
@@ -205,23 +195,7 @@ def _thin(pairs: Floats) -> npt.NDArray[np.float32]:
     return pairs[:, ::step].astype(np.float32)
 
 
-def _skin_type(melanin: Map | None, skin: Bools) -> str:
-    known = np.array([]) if melanin is None else melanin[skin]
-    known = known[np.isfinite(known) & (known > 0)]
-    if known.size < _LEAST_PIXELS:
-        return ""
-    level = math.log(float(np.median(known)))
-    return min(_TYPES, key=lambda name: abs(math.log(_TYPES[name]) - level))
-
-
-def _group(rows: Sequence[tuple[str, Row]], heading: str) -> list[Row]:
-    groups: dict[str, list[Row]] = {}
-    for name, row in rows:
-        groups.setdefault(name, []).append(row)
-    return [_mean_row(heading, name, members) for name, members in groups.items()]
-
-
-def _mean_row(heading: str, name: str, members: Sequence[Row]) -> Row:
-    keys = dict.fromkeys(key for row in members for key, value in row.items() if isinstance(value, float))
-    means = {key: [float(row[key]) for row in members if key in row] for key in keys}
-    return {heading: name, "n_images": len(members), **{key: math.fsum(own) / len(own) for key, own in means.items()}}
+def _means(rows: Sequence[Row]) -> Row:
+    keys = dict.fromkeys(key for row in rows for key, value in row.items() if isinstance(value, float))
+    found = {key: [float(row[key]) for row in rows if key in row] for key in keys}
+    return {key: math.fsum(values) / len(values) for key, values in found.items()}

@@ -53,10 +53,11 @@ def individual_typology_angle(reflectance: Spectra, bands: Bands) -> Floats:
 def face_angle(cube: Cube, bands: Bands, skin: npt.NDArray[np.bool_]) -> float | None:
     """Return the typology angle of a face: the median over the skin that faces the light.
 
-    Most of a face turns away from it: on 72 captures of phantoms the median pixel has an angle 29 degrees too low, which
-    is two types. The brightest pixels without the highlights, the 85th to 99th percentile, are 2.4 degrees off the same
-    skin in full light (11 at most), and 62 captures get its type, the others the next. What no pixel can tell stays: a
-    face in shadow altogether, or a white reference nearer to the lamp than the face, makes darker types of all.
+    Most of a face turns away from it: on 72 captures of phantoms the median pixel has an angle 29 degrees too low,
+    which is two types. The brightest pixels without the highlights, the 85th to 99th percentile, are 2.4 degrees off
+    the same skin in full light (11 at most), and 62 captures get its type, the others the next. What no pixel can tell
+    stays: a face in shadow altogether, or a white reference nearer to the lamp than the face, makes darker types of
+    all.
 
     Args:
         cube: Measured reflectance, (H, W, C).

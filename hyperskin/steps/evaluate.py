@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from hyperskin.data.frames import Frame, PairFiles, read_frame, read_truth
+from hyperskin.data.frames import Frame, PairFiles, read_frame, read_truth, read_visible
 from hyperskin.errors import DataError
 from hyperskin.metrics.summary import CaptureScores, Summary, score_capture, summarise
 from hyperskin.metrics.truth import score_against_truth
 from hyperskin.pairs import Pair
+from hyperskin.steps.bare_skin import BareSkin, find_bare_skin
 from hyperskin.steps.fidelity import FidelityCheck, SkinFidelity
 
 Reconstruct = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """An input (H, W, C_in) to a cube (H, W, C_out), both float32."""
+OnFrame = Callable[[Frame, npt.NDArray[np.float32], BareSkin | None], None]
+"""Is shown a capture, its estimate, and where its skin is."""
 
 _SPREAD_SMALLEST = 1e-6
 _PANEL_PIXELS = 1000
@@ -60,7 +63,7 @@ def evaluate(
     *,
     camera: str,
     progress: Callable[[Sequence[PairFiles]], Iterable[PairFiles]] = iter,
-    on_frame: Callable[[Frame, npt.NDArray[np.float32]], None] = lambda _frame, _estimate: None,
+    on_frame: OnFrame = lambda _frame, _estimate, _skin: None,
 ) -> Evaluation:
     """Reconstruct every capture as a whole frame and score it.
 
@@ -70,7 +73,7 @@ def evaluate(
         pair: The reconstruction task.
         camera: Which camera's RGB goes in.
         progress: Wraps the captures, for a bar.
-        on_frame: Called with every frame and its estimate, for pictures.
+        on_frame: Shown every capture, for pictures.
 
     Raises:
         DataError: An estimate is not finite.
@@ -84,16 +87,22 @@ def evaluate(
         frame = read_frame(file, pair, camera=camera)
         estimate = reconstruct(frame.input)
         _require_finite(estimate, frame.capture.name)
-        scores.append(_score(estimate, frame, file, pair, fidelity))
+        skin = find_bare_skin(frame, pair.target, read_visible(file.cube))
+        scores.append(_score(estimate, frame, skin, file, pair, fidelity))
         sums.setdefault(frame.capture.subject, _SpectraSums(pair.out_channels)).add(frame, estimate)
         degenerate = degenerate or is_constant(estimate)
-        on_frame(frame, estimate)
+        on_frame(frame, estimate, skin)
     spectra = [own.spectra(subject) for subject, own in sums.items() if own.count >= _PANEL_PIXELS]
     return Evaluation(scores, summarise(scores), spectra, fidelity.result(), degenerate)
 
 
 def _score(
-    estimate: npt.NDArray[np.float32], frame: Frame, file: PairFiles, pair: Pair, fidelity: FidelityCheck
+    estimate: npt.NDArray[np.float32],
+    frame: Frame,
+    skin: BareSkin | None,
+    file: PairFiles,
+    pair: Pair,
+    fidelity: FidelityCheck,
 ) -> CaptureScores:
     """Return one capture's scores, with those of its skin, and those against the truth where it is known."""
     scores = score_capture(
@@ -107,8 +116,11 @@ def _score(
         valid=frame.valid,
         given=pair.given_indices,
     )
+    more: dict[str, float] = {}
     truth = None if file.truth is None else read_truth(file.truth, pair)
-    more = fidelity.add(frame, estimate, truth)
+    if skin is not None:
+        more |= fidelity.add(frame, skin.regions, estimate, truth)
+        scores = replace(scores, skin_type=skin.skin_type, ita_deg=skin.ita_deg)
     if truth is not None:
         more |= score_against_truth(
             estimate, frame.reference, truth.reference, skin=truth.skin, mask=frame.mask, valid=frame.valid

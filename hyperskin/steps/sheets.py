@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from hyperskin.pairs import Pair
 from hyperskin.skin.inverse import TARGETS
 from hyperskin.skin.maps import skin_maps
 from hyperskin.spectral.colour import render_srgb
-from hyperskin.steps.fidelity import bare_skin_of
+from hyperskin.steps.bare_skin import BareSkin
+from hyperskin.steps.evaluate import OnFrame
 from hyperskin.tracking.figures import draw_sheet
 from hyperskin.tracking.runs import RunLog
 from hyperskin.tracking.skin_panel import draw_difference
@@ -23,13 +24,11 @@ from hyperskin.tracking.skin_panel import draw_difference
 _FALSE_COLOUR_NM = (1000.0, 850.0, 700.0)
 
 
-def sheet_logger(
-    run: RunLog, pair: Pair, publishable: Collection[str]
-) -> Callable[[Frame, npt.NDArray[np.float32]], None]:
+def sheet_logger(run: RunLog, pair: Pair, publishable: Collection[str]) -> OnFrame:
     """Return what draws a frame and its estimate and sends the sheets, if the subject may be shown."""
     read: set[str] = set()  # a sheet of maps takes a second or two: one of each subject says what there is to see
 
-    def log_sheet(frame: Frame, estimate: npt.NDArray[np.float32]) -> None:
+    def log_sheet(frame: Frame, estimate: npt.NDArray[np.float32], skin: BareSkin | None) -> None:
         name = frame.capture.name
         if frame.capture.subject not in publishable:
             run.skipped_pictures += 1
@@ -42,17 +41,18 @@ def sheet_logger(
             title=f"{name}, {run.name}",
         )
         run.log_picture(sheet, f"sheet_{name}", subjects=[frame.capture.subject], publishable=publishable)
-        if frame.mask is not None and frame.mask.any() and frame.capture.subject not in read:
+        if skin is not None and frame.capture.subject not in read:
             read.add(frame.capture.subject)
-            skin = _draw_skin(frame, estimate, pair, title=f"{name}, {run.name}")
-            run.log_picture(skin, f"skin_{name}", subjects=[frame.capture.subject], publishable=publishable)
+            maps = _draw_skin(frame, estimate, skin.regions.skin, pair, title=f"{name}, {run.name}")
+            run.log_picture(maps, f"skin_{name}", subjects=[frame.capture.subject], publishable=publishable)
 
     return log_sheet
 
 
-def _draw_skin(frame: Frame, estimate: npt.NDArray[np.float32], pair: Pair, *, title: str) -> Figure:
+def _draw_skin(
+    frame: Frame, estimate: npt.NDArray[np.float32], skin: npt.NDArray[np.bool_], pair: Pair, *, title: str
+) -> Figure:
     """Return the chromophores read from the measured cube, from the reconstruction, and what lies between."""
-    skin = bare_skin_of(frame, pair.target).skin
     measured, kept = (skin_maps(cube, pair.target, skin).values for cube in (frame.reference, estimate))
     names = [name for name in TARGETS if name in measured]
     captions = {}

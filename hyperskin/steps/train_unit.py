@@ -138,8 +138,8 @@ def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
         "per_subject": summary.per_subject,
         "per_expression": summary.per_expression,
         "per_direction": summary.per_direction,
+        "per_skin_type": summary.per_skin_type,
         "per_region": evaluation.fidelity.per_region,
-        "per_skin_type": evaluation.fidelity.per_skin_type,
     }
     run.log_tables({name: rows for name, rows in tables.items() if rows})
     run.log_figure(draw_bands(bands, title=run.name), "per_band")

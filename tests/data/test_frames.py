@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hyperskin.bands import VIS, regular_bands
+from hyperskin.bands import NIR, VIS, regular_bands
 from hyperskin.data.cubefile import read_cube, write_cubes
-from hyperskin.data.frames import FrameReader, PairFiles, decode_inputs, read_frame, read_input, read_mask
+from hyperskin.data.frames import FrameReader, PairFiles, decode_inputs, read_frame, read_input, read_mask, read_visible
 from hyperskin.errors import DataError, MissingFileError, ShapeError
 from hyperskin.pairs import PAIRS, find_pair
 
@@ -153,6 +153,19 @@ def test_a_file_of_nonsense_is_refused(write_capture: WriteCapture, part: str) -
     getattr(files, part).write_bytes(b"nonsense" * 200)
     with pytest.raises(DataError, match="delete it and run `dvc repro`"):
         read_frame(files, find_pair("rgb_vis"), camera="cie")
+
+
+def test_the_visible_cube_is_there_for_every_pair_but_not_in_every_file(
+    write_capture: WriteCapture, tmp_path: Path
+) -> None:
+    files = write_capture()
+    expected = read_frame(files, find_pair("rgb_vis"), camera="cie").reference
+    np.testing.assert_array_equal(read_visible(files.cube), expected)
+    for bands in ({"nir": NIR}, {"vis": regular_bands(400.0, 700.0, 20.0)}):
+        path = tmp_path / "other.h5"
+        with write_cubes(path, height=4, width=6, bands=bands, attributes={}) as writer:
+            writer.append({name: np.ones((4, 6, len(own))) for name, own in bands.items()}, np.ones((4, 6), np.bool_))
+        assert read_visible(path) is None
 
 
 def test_a_flipped_bit_in_the_inputs_is_told(write_capture: WriteCapture) -> None:

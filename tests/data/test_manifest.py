@@ -147,6 +147,16 @@ def test_the_fingerprint_is_that_of_the_examination(tmp_path: Path, entries: lis
     assert _fingerprint(tmp_path, entries, version=2) != first
 
 
+def test_visible_bands_belong_to_the_examination_of_every_pair(tmp_path: Path, entries: list[CaptureEntry]) -> None:
+    """Skin is found in them, also where they are no target."""
+    test = replace(entries[3], contents={"vis": "v", "nir": "n", "valid": "y"})
+    made = []
+    for contents in (test.contents, {**test.contents, "vis": "x"}, {"nir": "n", "valid": "y"}):
+        manifest = _manifest(tmp_path, [*entries[:3], replace(test, contents=contents)])
+        made.append(manifest.evaluation_fingerprint(PAIRS["msi_nir"], metrics={"version": 1}))
+    assert len(set(made)) == 3
+
+
 def test_another_truth_is_another_examination(tmp_path: Path, entries: list[CaptureEntry]) -> None:
     """Scores against the noise-free cubes, and on true skin, depend on it; a truth of training captures does not count.
 

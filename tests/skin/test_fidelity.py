@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperskin.errors import ShapeError
-from hyperskin.skin.fidelity import TRUTH, compare_maps, per_region, per_skin_type, pool
+from hyperskin.skin.fidelity import TRUTH, compare_maps, per_region, pool
 
 
 @pytest.fixture
@@ -54,7 +54,6 @@ def test_by_hand(skin):
             "fidelity/unreadable": 0.0,
         }
     )
-    assert found.skin_type == "III"
     assert found.regions == [
         pytest.approx(
             {"region": "skin", "melanin_relative_error": 0.2, "oxygenation_error_pp": 2.5, "ita_deg": 3.0}, abs=1e-9
@@ -99,7 +98,6 @@ def test_pooled_a_persons_level_counts_and_within_a_face_it_does_not(skin):
         told = level * np.exp(rng.normal(0, 0.1, skin.shape))
         kept = level * np.exp(rng.normal(0, 0.1, skin.shape))  # the level is right, what differs within is not
         captures.append(compare_maps({"melanin_fraction": kept}, {"melanin_fraction": told}, skin))
-    assert [one.skin_type for one in captures] == ["I", "III", "VI"]
     assert all(abs(one.values["fidelity/melanin_r_within"]) < 0.2 for one in captures)
     assert pool(captures)["fidelity/melanin_r"] > 0.98
 
@@ -129,7 +127,7 @@ def test_a_face_without_a_readable_pixel_says_nothing_and_spoils_nothing(draw, s
     maps = draw(1)
     empty = compare_maps(maps, maps, np.zeros_like(skin))
     blind = compare_maps({name: np.full_like(values, np.nan) for name, values in maps.items()}, maps, skin)
-    assert (empty.values, empty.regions, empty.pixels, empty.skin_type) == ({}, [], {}, "")
+    assert (empty.values, empty.regions, empty.pixels) == ({}, [], {})
     assert blind.values == {"fidelity/unreadable": 1.0}
     good = compare_maps(maps, maps, skin)
     assert pool([empty, blind, good]) == pool([good])
@@ -159,14 +157,12 @@ def test_regions_are_compared_by_their_medians_and_indices_over_all_of_them(draw
     assert found.values["fidelity/ita_deg"] == pytest.approx(both)
 
 
-def test_tables_have_a_row_for_each_region_and_skin_type_with_means(skin):
+def test_a_table_has_a_row_for_each_region_with_means(skin):
     def capture(level, factor):
         told = np.full(skin.shape, level)
         return compare_maps({"melanin_fraction": told * factor}, {"melanin_fraction": told}, skin)
 
     captures = [capture(0.3, 1.1), capture(0.012, 1.2), capture(0.011, 1.4)]
-    assert [(row["skin_type"], row["n_images"]) for row in per_skin_type(captures)] == [("I", 2), ("VI", 1)]
-    assert per_skin_type(captures)[0]["fidelity/melanin_relative_error"] == pytest.approx(0.3)
     [row] = per_region(captures)
     assert (row["region"], row["n_images"]) == ("skin", 3)
     assert row["melanin_relative_error"] == pytest.approx((0.1 + 0.2 + 0.4) / 3)

@@ -18,6 +18,7 @@ from hyperskin.data.truth import TruthFiles
 from hyperskin.errors import DataError
 from hyperskin.pairs import PAIRS
 from hyperskin.pictures import save_mask
+from hyperskin.skin.typology import skin_type
 from hyperskin.steps.evaluate import Evaluation, Reconstruct, evaluate
 
 PAIR = PAIRS["rgb_vis"]
@@ -102,8 +103,33 @@ def test_fewer_than_a_thousand_pixels_show_no_spectrum(files: list[PairFiles], t
 
 def test_every_frame_is_shown_to_whoever_draws(files: list[PairFiles]) -> None:
     seen: list[str] = []
-    evaluate(_grey, files, PAIR, camera="cie", on_frame=lambda frame, estimate: seen.append(frame.capture.name))
+    evaluate(_grey, files, PAIR, camera="cie", on_frame=lambda frame, estimate, skin: seen.append(frame.capture.name))
     assert seen == ["p001_neutral_front", "p001_smile_front"]
+
+
+def test_scores_stand_by_type_of_skin_and_a_scene_without_a_mask_has_none(
+    write_capture: Callable[..., PairFiles],
+) -> None:
+    files = [write_capture(), write_capture("p002_smile_left", mask=False)]
+    evaluation = _evaluate(_grey, files)
+    masked, scene = evaluation.scores
+    assert masked.ita_deg is not None
+    assert masked.skin_type == skin_type(masked.ita_deg)
+    assert (scene.skin_type, scene.ita_deg) == (None, None)
+    (row,) = evaluation.summary.per_skin_type
+    assert (row["skin_type"], row["n_images"], row["n_subjects"]) == (masked.skin_type, 1, 1)
+    for key in ("ssim/masked", "sam/masked", "fidelity/melanin_relative_error"):
+        assert row[key] == masked.values[key]
+
+
+def test_every_pair_types_a_capture_alike(write_capture: Callable[..., PairFiles]) -> None:
+    files, found = [write_capture()], set()
+    for pair in PAIRS.values():
+        flat: Any = lambda given, bands=pair.out_channels: np.ones((*given.shape[:2], bands), dtype=np.float32)  # noqa: E731 - one line
+        (score,) = evaluate(flat, files, pair, camera="cie").scores
+        found.add((score.skin_type, score.ita_deg))
+    assert len(found) == 1
+    assert None not in found.pop()
 
 
 def test_no_score_of_what_was_measured_needs_a_truth(files: list[PairFiles]) -> None:
