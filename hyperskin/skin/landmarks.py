@@ -219,7 +219,8 @@ def _judge(cube: Cube, bands: Bands, mask: Bools, usual: Bools | None = None) ->
     """
     windows = _windows(bands)
     assert windows is not None
-    levels = np.stack([cube[mask][:, inside].mean(axis=1, dtype=np.float64) for inside in windows], axis=1)
+    spectra = cube[mask]
+    levels = np.stack([spectra[:, inside].mean(axis=1, dtype=np.float64) for inside in windows], axis=1)
     log = np.log(np.maximum(np.nan_to_num(levels), _FAINTEST))
     shape = (log - log.mean(axis=1, keepdims=True))[:, :-1]  # the last follows from the others
     trough = 0.5 * (log[:, 1] + log[:, 3]) - log[:, 2]
@@ -243,7 +244,7 @@ def _distance(shape: Floats, known: Bools) -> Floats:
         spread = np.atleast_2d(np.cov(shape[chosen].T)) if chosen.sum() > 1 else np.eye(shape.shape[1])
         away = shape - np.median(shape[chosen], axis=0)
         inverse = np.linalg.inv(spread + 1e-6 * np.eye(shape.shape[1]))
-        distance = np.sqrt(np.maximum(np.einsum("nf,fg,ng->n", away, inverse, away), 0))
+        distance = np.sqrt(np.maximum(np.vecdot(away @ inverse, away), 0))
         chosen = known & (distance <= np.quantile(distance[known], _KEPT))
     return np.asarray(distance / max(float(np.median(distance[known])), 1e-9))
 

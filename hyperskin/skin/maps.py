@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -14,7 +15,7 @@ from hyperskin.cube import Cube, require_cube
 from hyperskin.errors import DataError, ShapeError, UnknownNameError
 from hyperskin.skin.indices import INDICES, absorbance, covers_index, index_weights
 from hyperskin.skin.inverse import can_invert, default_noise, inverse_model
-from hyperskin.skin.typology import individual_typology_angle
+from hyperskin.skin.typology import individual_typology_angle, sees_colour
 from hyperskin.skin.unmixing import FIRST_NM, LAST_NM, can_unmix, unmix
 
 Floats = npt.NDArray[np.float64]
@@ -116,7 +117,7 @@ def skin_maps(
         UnknownNameError: The method is not a known one.
     """
     sd = _check(reflectance, bands, skin, method, noise, binning)
-    estimators = _estimators(bands, sd / binning, method)
+    estimators = _estimators(bands, tuple((sd / binning).tolist()), method)
     parameters: dict[str, str | float | int] = {"binning": binning, "noise": "default" if noise is None else "given"}
     for estimator in estimators:
         parameters |= estimator.parameters
@@ -143,9 +144,10 @@ class _Estimator:
     parameters: dict[str, str | float | int]
 
 
-def _estimators(bands: Bands, noise: Floats, method: str) -> list[_Estimator]:
-    """Return what these bands allow."""
-    found = []
+@lru_cache(maxsize=16)
+def _estimators(bands: Bands, noise_sd: tuple[float, ...], method: str) -> list[_Estimator]:
+    """Return what these bands allow; made once in a process, for every frame of an evaluation asks for the same."""
+    noise, found = np.array(noise_sd), []
     if method == "inverse" and can_invert(bands):
         found.append(_inverse(bands, noise))
     if method == "beer_lambert" and can_unmix(bands):
@@ -153,7 +155,7 @@ def _estimators(bands: Bands, noise: Floats, method: str) -> list[_Estimator]:
     names = [name for name in INDICES if name in KINDS and covers_index(name, bands)]
     if names:
         found.append(_indices(names, bands, noise))
-    if _sees_colour(bands):
+    if sees_colour(bands):
         found.append(_angle(bands))
     if not found:
         nm = bands.centres_nm()
@@ -213,14 +215,6 @@ def _angle(bands: Bands) -> _Estimator:
         return {"typology_angle": individual_typology_angle(spectra, bands)}, {}
 
     return _Estimator(run, {})
-
-
-def _sees_colour(bands: Bands) -> bool:
-    try:
-        individual_typology_angle(np.ones((1, len(bands))), bands)
-    except DataError:
-        return False
-    return True
 
 
 def _blocks(

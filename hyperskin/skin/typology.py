@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
 from hyperskin.bands import Bands
 from hyperskin.cube import Cube, Spectra
-from hyperskin.errors import ShapeError
+from hyperskin.errors import DataError, ShapeError
 from hyperskin.spectral.colour import white_point, xyz_operator
 
 Floats = npt.NDArray[np.float64]
@@ -40,14 +42,22 @@ def individual_typology_angle(reflectance: Spectra, bands: Bands) -> Floats:
         raise ShapeError(
             f"`reflectance` must hold {len(bands)} bands in its last axis; got shape {np.shape(reflectance)}."
         )
-    operator = xyz_operator(bands)
-    is_seen = operator.any(axis=1)
-    relative = reflectance[..., is_seen] @ operator[is_seen] / white_point("d65")
+    is_seen, operator = _relative_xyz(bands)
+    relative = reflectance[..., is_seen] @ operator
     root = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative * (29 / 6) ** 2 / 3 + 4 / 29)
     lightness = 116 * root[..., 1] - 16
     blue_yellow = 200 * (root[..., 1] - root[..., 2])
     angle: Floats = np.degrees(np.arctan2(lightness - 50, blue_yellow))
     return angle
+
+
+def sees_colour(bands: Bands) -> bool:
+    """Return whether bands see enough of the visible range for an angle."""
+    try:
+        _relative_xyz(bands)
+    except DataError:
+        return False
+    return True
 
 
 def face_angle(cube: Cube, bands: Bands, skin: npt.NDArray[np.bool_]) -> float | None:
@@ -71,7 +81,8 @@ def face_angle(cube: Cube, bands: Bands, skin: npt.NDArray[np.bool_]) -> float |
         DataError: The bands see too little of the visible range.
     """
     spectra = cube[skin]
-    luminance = spectra @ xyz_operator(bands)[:, 1]
+    is_seen, operator = _relative_xyz(bands)
+    luminance = spectra[:, is_seen] @ operator[:, 1]
     known = np.isfinite(luminance)
     if np.count_nonzero(known) < _LEAST_PIXELS:
         return None
@@ -92,3 +103,11 @@ def skin_type(angle_deg: float) -> str:
         ['very light', 'light', 'tan', 'dark']
     """
     return next((name for name, above_deg in _ABOVE_DEG.items() if angle_deg > above_deg), "dark")
+
+
+@lru_cache(maxsize=16)
+def _relative_xyz(bands: Bands) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Return which bands an eye sees, (C,), and what makes X/Xn, Y/Yn and Z/Zn under D65 of those, (seen, 3)."""
+    operator = xyz_operator(bands) / white_point("d65")
+    is_seen = operator.any(axis=1)
+    return is_seen, operator[is_seen]
