@@ -109,5 +109,5 @@ def skin_type(angle_deg: float) -> str:
 def _relative_xyz(bands: Bands) -> tuple[npt.NDArray[np.bool_], Floats]:
     """Return which bands an eye sees, (C,), and what makes X/Xn, Y/Yn and Z/Zn under D65 of those, (seen, 3)."""
     operator = xyz_operator(bands) / white_point("d65")
-    is_seen = operator.any(axis=1)
+    is_seen = np.asarray(operator.any(axis=1))
     return is_seen, operator[is_seen]
