@@ -13,6 +13,7 @@ import numpy.typing as npt
 from hyperskin.bands import Bands
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.sources import SourceCapture
+from hyperskin.data.split import Split
 
 Gives = Literal["raw", "cubes", "pairs"]
 """What a source hands over: sensor counts, finished cubes, or cubes with their inputs."""
@@ -28,10 +29,19 @@ class OriginalFile:
 
 @dataclass(frozen=True)
 class Original:
-    """All files of one capture, as found on a person's disk."""
+    """All files of one capture, as found on a person's disk.
+
+    Attributes:
+        capture: Whose it is.
+        files: Every file of it.
+        split: The split whose folder it lies in; None where the source's folders say nothing of splits.
+        layout: Which of the source's layouts the folder has; empty where there is but one.
+    """
 
     capture: CaptureId
     files: tuple[OriginalFile, ...]
+    split: Split | None = None
+    layout: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,23 @@ class GivenCubes:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class GivenInputs:
+    """Finished inputs of one capture.
+
+    Attributes:
+        rgb: Pictures by camera, (H, W, 3): uint8 as decoded, or float32 in [0, 1].
+        msi_rgb: The first three channels of an MSI by camera, (H, W, 3) float32 in [0, 1].
+        infrared: (H, W) float32 reflectance at 960 nm; None where there is no MSI.
+        notes: Plain facts, such as how well a picture and its cube correlate.
+    """
+
+    rgb: dict[str, npt.NDArray[Any]]
+    msi_rgb: dict[str, npt.NDArray[np.float32]]
+    infrared: npt.NDArray[np.float32] | None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
 class RawSource(Protocol):
     """A source of sensor counts that a person recorded."""
 
@@ -109,6 +136,23 @@ class CubeSource(Protocol):
         """Read the finished cubes of a capture whose originals lie in `folder` under their names."""
 
 
+class PairSource(Protocol):
+    """A source of finished cubes and of the inputs that belong to them."""
+
+    name: str
+    gives: Literal["pairs"]
+    invented: Literal[False]
+
+    def find(self, folder: Path) -> list[Original]:
+        """Return every capture below `folder`, sorted by name."""
+
+    def read_cubes(self, folder: Path, capture: CaptureId) -> GivenCubes:
+        """Read the finished cubes of a capture whose originals lie in `folder` under their names."""
+
+    def read_inputs(self, folder: Path, capture: CaptureId) -> GivenInputs:
+        """Read the finished inputs of a capture whose originals lie in `folder` under their names."""
+
+
 class InventedSource(Protocol):
     """A source of sensor counts that are drawn: it has no originals, and nobody real is in its pictures."""
 
@@ -123,4 +167,4 @@ class InventedSource(Protocol):
         """Open a capture that was drawn into `folder`."""
 
 
-Source = RawSource | CubeSource | InventedSource
+Source = RawSource | CubeSource | PairSource | InventedSource
