@@ -18,9 +18,10 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from hyperskin.errors import DataError, MissingFileError, ParamsError
+from hyperskin.data.test_sets import NAMES, OWN, find_test_set
+from hyperskin.errors import DataError, HyperSkinError, MissingFileError, ParamsError
 from hyperskin.pairs import find_pair
-from hyperskin.sources.catalog import SOURCES
+from hyperskin.sources.catalog import ARCHIVE, SOURCES
 from hyperskin.sources.phantom import CAPTURES
 
 FILE_NAME = "params.yaml"
@@ -106,11 +107,21 @@ class MaskParams(_Section):
 class SplitParams(_Section):
     """Subjects to train, valid and test."""
 
+    test_set: str
     test: tuple[str, ...]
     valid: tuple[str, ...]
     test_fraction: float = Field(ge=0, lt=1)
     valid_fraction: float = Field(ge=0, lt=1)
     seed: int = Field(ge=0)
+
+    @field_validator("test_set")
+    @classmethod
+    def _is_published(cls, name: str) -> str:
+        _require_known("the test set", name, NAMES)
+        try:
+            return name if name == OWN else find_test_set(name).name
+        except HyperSkinError as error:
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _leaves_some_for_training(self) -> Self:
@@ -269,6 +280,15 @@ class Params(_Section):
             raise ValueError(
                 f"`train.camera` must be one of `render.cameras` ({', '.join(self.render.cameras)}); "
                 f"got {self.train.camera!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_its_own_test_set(self) -> Self:
+        if self.split.test_set != OWN and self.source.name != ARCHIVE:
+            raise ValueError(
+                f"`split.test_set` {self.split.test_set} is one of the source {ARCHIVE!r}, whose people have the same "
+                f"names as others; the source is {self.source.name!r}: write {OWN}"
             )
         return self
 

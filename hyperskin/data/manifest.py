@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from hyperskin.atomic import file_sha256, write_json
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.frames import PairFiles
 from hyperskin.data.split import SPLITS
+from hyperskin.data.test_sets import OWN, require_test_set
 from hyperskin.data.truth import TruthFiles
 from hyperskin.errors import DataError, LeakageError, MissingFileError, VersionError
 from hyperskin.pairs import Pair
@@ -63,13 +65,23 @@ class CaptureEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What training reads: captures by name, the split, and one digest over everything."""
+    """What training reads: captures by name, the split, and one digest over everything.
+
+    Attributes:
+        root: The data folder.
+        source: Where the captures come from.
+        settings: The sections of params.yaml that shaped the data.
+        captures: Every capture by its name.
+        digest: Hash of all of it.
+        test_set: The published name of the test subjects, or "own".
+    """
 
     root: Path
     source: str
     settings: dict[str, Any]
     captures: dict[str, CaptureEntry]
     digest: str
+    test_set: str = OWN
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -78,7 +90,7 @@ class Manifest:
         Raises:
             MissingFileError: There is none.
             DataError: It was not written by the manifest stage, or was edited since.
-            LeakageError: A subject stands in two splits.
+            LeakageError: A subject stands in two splits, or the test set bears the name of another.
         """
         if not path.is_file():
             raise MissingFileError(f"The manifest must be at {path}; there is none: run `dvc repro`.")
@@ -90,8 +102,10 @@ class Manifest:
             raise DataError(f"{path} must be written by `dvc repro`; it cannot be read: {error!r}.") from None
         if digest != _digest(values):
             raise DataError(f"{path} must carry the digest of its contents; it does not: run `dvc repro`.")
+        test_set = values.get("test_set", OWN)
         _require_one_side(captures)
-        return cls(path.parent, values["source"], values["settings"], captures, digest)
+        _require_named_rightly(test_set, captures)
+        return cls(path.parent, values["source"], values["settings"], captures, digest, test_set)
 
     def of_split(self, split: str) -> list[CaptureEntry]:
         """Return the captures of a split, sorted by name."""
@@ -192,15 +206,25 @@ class Manifest:
         )
 
 
-def write_manifest(path: Path, *, source: str, settings: Mapping[str, Any], captures: list[CaptureEntry]) -> str:
-    """Write the manifest and return its digest."""
+def write_manifest(
+    path: Path, *, source: str, settings: Mapping[str, Any], captures: list[CaptureEntry], test_set: str = OWN
+) -> str:
+    """Write the manifest and return its digest.
+
+    Raises:
+        LeakageError: A subject stands in two splits, or the test set bears the name of another.
+        DataError: The test set bears the name of a larger or smaller one.
+    """
+    by_name = {entry.id.name: entry for entry in captures}
+    _require_one_side(by_name)
+    _require_named_rightly(test_set, by_name)
     values = {
         "schema": SCHEMA,
         "source": source,
+        "test_set": test_set,
         "settings": dict(settings),
-        "captures": {entry.id.name: _encode(entry) for entry in captures},
+        "captures": {name: _encode(entry) for name, entry in by_name.items()},
     }
-    _require_one_side({entry.id.name: entry for entry in captures})
     digest = _digest(values)
     write_json(path, {**values, "digest": digest})
     return digest
@@ -264,6 +288,10 @@ def _require_one_side(captures: Mapping[str, CaptureEntry]) -> None:
             raise LeakageError(
                 f"A subject must stand in one split; {entry.id.subject} stands in {side} and {entry.split}."
             )
+
+
+def _require_named_rightly(test_set: str, captures: Mapping[str, CaptureEntry]) -> None:
+    require_test_set(test_set, Counter(entry.id.subject for entry in captures.values() if entry.split == "test"))
 
 
 def _digest(values: Any) -> str:

@@ -7,10 +7,14 @@ from importlib import import_module
 from hyperskin.errors import UnknownNameError
 from hyperskin.sources.source import Source
 
+ARCHIVE = "hyperskin"
+"""The released archive, the one source with test sets that others published."""
+
 SOURCES = {
     "phantom": "hyperskin.sources.phantom:Phantom",
     "lumo": "hyperskin.sources.lumo:Lumo",
     "cave": "hyperskin.sources.cave:Cave",
+    ARCHIVE: "hyperskin.sources.release:Release",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hyperskin.data.sources import SourceFile, read_sources
 from hyperskin.data.split import assign_splits, check_no_leak, write_split
+from hyperskin.data.test_sets import require_test_set
 from hyperskin.params import Params
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ def split(sources: Path, output: Path, *, params_file: Path = Path("params.yaml"
         {capture.id.name: capture.id.subject for capture in captures},
         assigned,
         {capture.id.name: [file.sha256 for file in capture.files if _is_recording(file)] for capture in captures},
+    )
+    require_test_set(
+        params.split.test_set,
+        Counter(capture.id.subject for capture in captures if assigned[capture.id.subject] == "test"),
     )
     write_split(output, assigned)
     counts = Counter(assigned.values())

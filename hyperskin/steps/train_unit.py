@@ -70,7 +70,7 @@ def train_unit(
         data_name=manifest.source,
         size=unit.size,
         device=describe_device(device)["device"],
-        tags={"profile": profile} if (profile := profile_name(params_file)) else {},
+        tags={"test_set": manifest.test_set} | ({"profile": profile} if (profile := profile_name(params_file)) else {}),
         should_stop=stopping.is_set,
     ) as run:
         run.log_file(params_file)

@@ -49,6 +49,7 @@ class Row:
         evaluation: Fingerprint of the test set and the metric; equal ones may be ranked.
         metrics: Its final numbers.
         started_ms: When it began.
+        test_set: The published name of the test set; "own" or empty where it has none.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Row:
     metrics: dict[str, float]
     run_id: str
     started_ms: int
+    test_set: str = ""
 
     @property
     def parameter_count(self) -> int | None:
@@ -222,7 +224,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
     parts = ["Mean ± spread (population) over test captures. SSIM: higher is better. SAM in rad: lower is better."]
     parts += _warn_of_several_test_sets(tables)
     for table in tables:
-        parts.append(f"## {table.pair}, test set {table.evaluation[:8]}{_say_data(table)}{_say_cameras(table)}")
+        parts.append(f"## {table.pair}, test set {_say_test_set(table)}{_say_data(table)}{_say_cameras(table)}")
         parts.append(_markdown_grid(table, (*OURS, *(column for column in (UNSEEN, TRUTH) if _knows(table, column)))))
         parts += _tell_noise(table)
         if below := networks_below_floor(table):
@@ -375,6 +377,12 @@ def _label(row: Row, rows: Sequence[Row]) -> str:
     return name + "".join(f", {key} {row.params.get(key, 'unset')}" for key in differing)
 
 
+def _say_test_set(table: Table) -> str:
+    """Return the beginning of the fingerprint, before it the name under which the test set was published."""
+    published = sorted({row.test_set for row in table.rows} - {"", "own"})
+    return " ".join([*published, table.evaluation[:8]])
+
+
 def _say_data(table: Table) -> str:
     """Tell a table of the data as they are now from one of other data."""
     return {None: "", True: " (present data)", False: " (other data)"}[table.is_present]
@@ -410,4 +418,5 @@ def _to_row(run: Any) -> Row:
         metrics=dict(run.data.metrics),
         run_id=run.info.run_id,
         started_ms=int(run.info.start_time),
+        test_set=run.data.tags.get("test_set", ""),
     )

@@ -19,7 +19,7 @@ SHIPPED = Path(__file__).parent.parent.parent / "params.yaml"
 def params_file(tmp_path: Path) -> Path:
     yaml = YAML(typ="safe", pure=True)
     values = yaml.load(SHIPPED.read_text())
-    values["split"] = {"test": [], "valid": [], "test_fraction": 0.2, "valid_fraction": 0.2, "seed": 1}
+    values["split"] |= {"test": [], "valid": [], "test_fraction": 0.2, "valid_fraction": 0.2}
     path = tmp_path / "params.yaml"
     with path.open("w") as file:
         yaml.dump(values, file)

@@ -57,6 +57,15 @@ def test_floor_stands_first_and_pairs_keep_their_order():
     assert tables[0].labels == ("regression_linear", "hrnet")
 
 
+def test_a_published_test_set_is_named_before_its_fingerprint():
+    rows = [
+        dataclasses.replace(_row("hrnet", 0.1, evaluation=f"{name}aaaaaaaa"), test_set=name) for name in ("T24", "own")
+    ]
+    text = to_markdown(make_tables(rows))
+    assert "## rgb_vis, test set T24 T24aaaaa\n" in text
+    assert "## rgb_vis, test set ownaaaaa\n" in text
+
+
 def test_different_test_sets_are_never_in_one_table_and_the_text_says_so():
     tables = make_tables([_row("hrnet", 0.1), _row("hscnn_plus", 0.2, evaluation="other")])
     assert [len(table.rows) for table in tables] == [1, 1]
