@@ -13,6 +13,9 @@ from hyperskin.errors import DataError, ShapeError, UnknownNameError
 
 Encoding = Literal["jpeg", "lossless"]
 
+MSI_RGB = "msi_rgb"
+"""Where an input file keeps the RGB that came inside an MSI; pairs with an infrared input prefer it to the picture."""
+
 
 def encode(rgb: npt.NDArray[np.floating[Any]], how: Encoding) -> npt.NDArray[np.uint8]:
     """Return what a reader of the stored picture gets, (H, W, 3) uint8, from `rgb` in [0, 1]."""

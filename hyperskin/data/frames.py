@@ -16,6 +16,7 @@ from hyperskin.bands import VIS
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.chunks import Window, WindowReader
 from hyperskin.data.cubefile import REMAKE, CubeReader, decode_reflectance, open_hdf5
+from hyperskin.data.encoding import MSI_RGB
 from hyperskin.data.truth import PANEL, TruthFiles, read_truth_maps
 from hyperskin.errors import DataError, MissingFileError, ShapeError
 from hyperskin.pairs import INPUT_CHANNELS, Pair
@@ -40,7 +41,7 @@ class Frame:
 
     Attributes:
         capture: Whose it is.
-        input: (H, W, C_in) float32: rgb / 255 as encoded by the camera, infrared as reflectance.
+        input: (H, W, C_in) float32: rgb as encoded by the camera, in [0, 1], infrared as reflectance.
         reference: (H, W, C_out) float32, measured reflectance on the pair's target bands.
         mask: (H, W) bool, True = subject; None where there is no mask.
         valid: (H, W) bool, True = measured.
@@ -74,7 +75,8 @@ class StoredFrame:
     """A frame, or a window of one, in the numbers of the files: half the bytes of floats.
 
     Attributes:
-        inputs: One array for each input of the pair: uint8 (H, W, 3) for rgb, uint16 (H, W, 1) for infrared.
+        inputs: One array for each input of the pair: uint8 (H, W, 3) for rgb, or uint16 where an MSI
+            brought it, uint16 (H, W, 1) for infrared.
         target: (H, W, C_out) uint16, the pair's target bands.
         valid: (H, W) bool, True = measured.
     """
@@ -89,7 +91,7 @@ class StoredFrame:
 
 
 def decode_input(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return one stored input as float32, the same shape: rgb / 255, infrared as reflectance."""
+    """Return one stored input as float32, the same shape: 8-bit rgb / 255, 16-bit rgb and infrared as reflectance."""
     return values.astype(np.float32) / np.float32(255) if values.dtype == np.uint8 else decode_reflectance(values)
 
 
@@ -105,8 +107,12 @@ class InputReader:
         self.path = path
         self._file = open_hdf5(path)
         try:
-            self._windows = [self._find(f"rgb/{camera}" if name == "rgb" else name, pair) for name in pair.inputs]
+            self._windows = [self._find(_keys(name, pair, camera), pair) for name in pair.inputs]
             self.shape = self._common_shape(pair)
+            self.pixel_bytes = sum(
+                INPUT_CHANNELS[name] * window.dtype.itemsize
+                for name, window in zip(pair.inputs, self._windows, strict=True)
+            )
         except BaseException:
             self.close()
             raise
@@ -131,10 +137,12 @@ class InputReader:
             raise DataError(f"{self.path} must be whole; a part of it cannot be read: {REMAKE}.") from error
         return tuple(values if values.ndim == 3 else values[..., None] for values in parts)
 
-    def _find(self, key: str, pair: Pair) -> WindowReader:
+    def _find(self, keys: tuple[str, ...], pair: Pair) -> WindowReader:
+        key = keys[-1]
         try:
-            if key in self._file:
-                return WindowReader(self._file[key])
+            for key in keys:
+                if key in self._file:
+                    return WindowReader(self._file[key])
             known = ", ".join(_leaves(self._file))
         except (KeyError, OSError, RuntimeError) as error:
             raise DataError(f"{self.path} must be whole; its {key!r} cannot be opened: {REMAKE}.") from error
@@ -147,12 +155,12 @@ class InputReader:
         """Return (H, W) of all inputs, after checking their kinds."""
         found = {name: (reader.shape, reader.dtype) for name, reader in zip(pair.inputs, self._windows, strict=True)}
         height, width = self._windows[0].shape[:2]
-        expected = {
-            name: ((height, width, 3), np.dtype(np.uint8)) if name == "rgb" else ((height, width), np.dtype(np.uint16))
-            for name in pair.inputs
-        }
-        if found != expected:
-            raise ShapeError(f"{self.path} must hold inputs of one size, 8-bit rgb and 16-bit infrared; got {found}.")
+        for name, (shape, dtype) in found.items():
+            expected, kinds = ((height, width, 3), "uint8 uint16") if name == "rgb" else ((height, width), "uint16")
+            if shape != expected or dtype.name not in kinds.split():
+                raise ShapeError(
+                    f"{self.path} must hold inputs of one size, rgb of 8 or 16 bits and 16-bit infrared; got {found}."
+                )
         return height, width
 
 
@@ -178,8 +186,7 @@ class FrameReader:
             self.close()
             raise
         self._valid = None if valid.all() else valid
-        channels = sum(INPUT_CHANNELS[name] * (1 if name == "rgb" else 2) for name in pair.inputs)
-        self.stored_bytes = self.shape[0] * self.shape[1] * (channels + 2 * pair.out_channels + 1)
+        self.stored_bytes = self.shape[0] * self.shape[1] * (self._inputs.pixel_bytes + 2 * pair.out_channels + 1)
 
     def __enter__(self) -> FrameReader:
         return self
@@ -273,6 +280,14 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
             return np.asarray(picture.convert("L")) > 127
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} must be a picture; it cannot be read: {REMAKE}.") from error
+
+
+def _keys(name: str, pair: Pair, camera: str) -> tuple[str, ...]:
+    """Return where an input may lie, the best first: an MSI's own rgb, from before any JPEG, before the picture."""
+    if name != "rgb":
+        return (name,)
+    picture = f"rgb/{camera}"
+    return (f"{MSI_RGB}/{camera}", picture) if "infrared_960" in pair.inputs else (picture,)
 
 
 def _choose_bands(cubes: CubeReader, pair: Pair) -> dict[str, list[int] | None]:

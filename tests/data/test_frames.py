@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hyperskin.bands import NIR, VIS, regular_bands
-from hyperskin.data.cubefile import read_cube, write_cubes
+from hyperskin.data.cubefile import encode_reflectance, read_cube, write_cubes
 from hyperskin.data.frames import FrameReader, PairFiles, decode_inputs, read_frame, read_input, read_mask, read_visible
 from hyperskin.errors import DataError, MissingFileError, ShapeError
 from hyperskin.pairs import PAIRS, find_pair
@@ -112,8 +112,33 @@ def test_inputs_of_mixed_sizes_are_refused(write_capture: WriteCapture) -> None:
     with h5py.File(files.inputs, "a") as file:
         del file["infrared_960"]
         file["infrared_960"] = np.zeros((12, 16), dtype=np.uint16)
-    with pytest.raises(ShapeError, match="must hold inputs of one size, 8-bit rgb and 16-bit infrared"):
+    with pytest.raises(ShapeError, match="must hold inputs of one size, rgb of 8 or 16 bits and 16-bit infrared"):
         read_frame(files, find_pair("msi_nir"), camera="cie")
+
+
+def test_the_rgb_of_an_msi_goes_before_the_picture_where_infrared_goes_in(write_capture: WriteCapture) -> None:
+    files = write_capture()
+    own = np.random.default_rng(1).random((24, 32, 3))
+    with h5py.File(files.inputs, "a") as file:
+        file.create_dataset("msi_rgb/cie", data=encode_reflectance(own)[0], chunks=(24, 32, 3), fletcher32=True)
+    picture = read_frame(files, find_pair("rgb_vis"), camera="cie").input
+    for name in ("msi_nir", "msi_visnir"):
+        frame = read_frame(files, find_pair(name), camera="cie")
+        np.testing.assert_allclose(frame.input[..., :3], own, atol=2e-5)
+        assert np.abs(frame.input[..., :3] - picture).max() > 0.1
+        window = read_frame(files, find_pair(name), camera="cie", window=WINDOW)
+        np.testing.assert_array_equal(window.input, frame.input[WINDOW])
+    with FrameReader(files, find_pair("msi_nir"), camera="cie") as reader:
+        assert reader.stored_bytes == 24 * 32 * (3 * 2 + 2 + 31 * 2 + 1)
+
+
+def test_rgb_of_another_type_is_refused(write_capture: WriteCapture) -> None:
+    files = write_capture()
+    with h5py.File(files.inputs, "a") as file:
+        del file["rgb/cie"]
+        file["rgb/cie"] = np.zeros((24, 32, 3), dtype=np.float32)
+    with pytest.raises(ShapeError, match="rgb of 8 or 16 bits"):
+        read_frame(files, find_pair("rgb_vis"), camera="cie")
 
 
 def test_an_unknown_camera_is_refused_with_the_known(write_capture: WriteCapture) -> None:
