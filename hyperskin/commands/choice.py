@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from hyperskin.data.test_sets import OWN
 from hyperskin.phantom.recipe import held_out, plan_subjects
 from hyperskin.sources.phantom import CAPTURES
 
@@ -110,7 +111,13 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Choice:
-    """All that params.yaml is filled with but the split; the phantom's size is there for other sources too, unused."""
+    """All that params.yaml is filled with but the split; the phantom's size is there for other sources too, unused.
+
+    Attributes:
+        cameras: Whose RGB there is to be; the first one is trained with.
+        pairs: What is trained.
+        test_set: The published name of the test subjects, or "own".
+    """
 
     source: str
     profile: str
@@ -121,6 +128,9 @@ class Choice:
     path: Path | None = None
     masks: Path | None = None
     mask_suffix: str = ""
+    cameras: tuple[str, ...] = ("cie",)
+    pairs: tuple[str, ...] = ("rgb_vis", "msi_nir")
+    test_set: str = OWN
 
     @classmethod
     def bare(cls, profile: str) -> Choice:
@@ -148,10 +158,13 @@ class Choice:
                 "height_px": self.size_px,
                 "width_px": self.size_px,
                 "phantom_seed": self.seed,
+                "cameras": f"[{', '.join(self.cameras)}]",
+                "camera": self.cameras[0],
+                "test_set": self.test_set,
                 "test": _quote_list(test),
                 "valid": _quote_list(valid),
                 **fractions(test, valid),
-                "pairs": "[rgb_vis]" if self.source == "cave" else "[rgb_vis, msi_nir]",
+                "pairs": f"[{', '.join(('rgb_vis',) if self.source == 'cave' else self.pairs)}]",
                 "crop_px": crop_px,
             }
         )

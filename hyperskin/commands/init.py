@@ -6,20 +6,29 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
 
 from hyperskin.atomic import file_sha256, write_text
+from hyperskin.commands.archive import (
+    count_captures,
+    given_cameras,
+    given_pairs,
+    hold_out_published,
+    warn_of_other_splits,
+)
 from hyperskin.commands.choice import PROFILES, SEED, Choice, HeldOut, bare_params, fractions
 from hyperskin.data.sources import SourceCapture, SourceFile, write_sources
 from hyperskin.data.split import assign_splits, choose_held_out
+from hyperskin.data.test_sets import OWN, name_test_set
 from hyperskin.errors import DataError, HyperSkinError, MissingFileError, ParamsError
 from hyperskin.params import FILE_NAME, Params, PhantomParams, section_values
 from hyperskin.phantom.recipe import held_out
 from hyperskin.private import close_folders
-from hyperskin.sources.catalog import find_source
+from hyperskin.sources.catalog import ARCHIVE, find_source
 from hyperskin.sources.given_masks import find_masks
 from hyperskin.sources.phantom import CAPTURES, Phantom, counts_bytes
 from hyperskin.sources.source import Original, OriginalFile
@@ -35,7 +44,7 @@ _MEGAPIXEL_S = 30.0
 
 def init(
     *,
-    source: Literal["phantom", "lumo", "cave"] = "phantom",
+    source: Literal["phantom", "lumo", "cave", "hyperskin"] = "phantom",
     profile: Literal["demo", "study", "paper"] = "demo",
     path: Path | None = None,
     masks: Path | None = None,
@@ -44,6 +53,7 @@ def init(
     captures: tuple[str, ...] = (),
     size: int | None = None,
     seed: int | None = None,
+    test_set: Literal["T24", "T54", "T30", "own"] | None = None,
     test: tuple[str, ...] = (),
     valid: tuple[str, ...] = (),
     overwrite: bool = False,
@@ -56,6 +66,7 @@ def init(
     - phantom: people made by the computer before a simulated camera; needs nothing, and the truth is known.
     - lumo: your own Specim captures with their dark and white references; needs `--path`.
     - cave: public 31-band PNG scenes, visible light alone; needs `--path`.
+    - hyperskin: the licensed archive, in any layout it was handed out in; needs `--path`.
 
     A profile says how much time there is; it sizes the trainings and the phantom:
 
@@ -67,13 +78,15 @@ def init(
         source: Where captures come from.
         profile: How big the trainings and the phantom are.
         path: Folder with the originals, of any nesting; the phantom has none.
-        masks: Folder with given masks; a mask belongs to the capture its name begins with.
+        masks: Folder with given masks, in place of the archive's; a mask belongs to the capture its name begins with.
         mask_suffix: Of several masks of one capture, take those whose name ends so; default: all, united.
         subjects: How many people the phantom has; default: 12, 24 or 51, by profile.
         captures: Which scans of each, such as `neutral_front smile_left`; default: all six.
         size: Height and width of the phantom's frames in px; default: 64, 128 or 1024, by profile.
         seed: Another one makes other phantom people; default: 1.
-        test: Subjects held out as the examination; default: by skin type (phantom), by a hash of the name (others).
+        test_set: The archive's published test set, or own; default: as its folders train, valid and test say.
+        test: Subjects held out as the examination; default: by skin type (phantom), by the archive's folders, else by
+            a hash of the name.
         valid: Subjects that choose the best epoch; default: as for test.
         overwrite: Replace a params.yaml that somebody has edited.
         rescan: Keep params.yaml and list the captures again, after some came or went.
@@ -81,11 +94,16 @@ def init(
     of_files = {"--path": path, "--masks": masks, "--mask-suffix": mask_suffix}
     of_phantom = {"--subjects": subjects, "--captures": captures, "--size": size, "--seed": seed}
     if rescan:
-        _refuse({**of_files, **of_phantom, "--test": test, "--valid": valid}, f"`--rescan` goes by {FILE_NAME} alone")
+        chosen = {"--test-set": test_set, "--test": test, "--valid": valid}
+        _refuse({**of_files, **of_phantom, **chosen}, f"`--rescan` goes by {FILE_NAME} alone")
         _rescan()
         return
+    if source != ARCHIVE:
+        _refuse({"--test-set": test_set}, f"it names subjects of the archive; add `--source {ARCHIVE}`")
+    if test_set not in (None, OWN):
+        _refuse({"--test": test}, f"{test_set} says who is tested; with `--test-set {OWN}` you do")
     if source == "phantom":
-        _refuse(of_files, "the phantom has no files; for files name `--source lumo` or `--source cave`")
+        _refuse(of_files, "the phantom has no files; for files name `--source lumo`, `cave` or `hyperskin`")
     else:
         _refuse(of_phantom, f"it sizes the phantom, and the source {source!r} takes what it finds")
     choice = Choice(
@@ -102,7 +120,7 @@ def init(
     if source == "phantom":
         _init_phantom(choice, test, valid, overwrite)
     else:
-        _init_files(choice, test, valid, overwrite)
+        _init_files(choice, test_set, test, valid, overwrite)
     _log.info("%s: profile %s, %s", FILE_NAME, profile, PROFILES[profile].explanation)
     _log.info("next: %s", "make demo, or dvc repro" if (source, profile) == ("phantom", "demo") else "dvc repro")
 
@@ -141,18 +159,26 @@ def _require_captures(names: Sequence[str]) -> None:
         )
 
 
-def _init_files(choice: Choice, test: Sequence[str], valid: Sequence[str], overwrite: bool) -> None:
+def _init_files(
+    choice: Choice, test_set: str | None, test: Sequence[str], valid: Sequence[str], overwrite: bool
+) -> None:
     """Write params.yaml and the list of captures that lie below a folder, each file with its hash."""
     if choice.path is None:
         raise ParamsError(
             "`hyperskin init` needs `--source` and `--path` (or `--rescan`): see `hyperskin init --help`."
         )
-    _refuse_to_lose_edits(choice.fill(_foresee_split(test, valid)), overwrite)  # before hours of hashing
-    captures = _list_captures(choice.source, choice.path, choice.masks)
-    subjects = sorted({capture.id.subject for capture in captures})
-    text = choice.fill(_hold_out(subjects, test, valid))
+    originals = _find_originals(choice.source, choice.path, choice.masks)
+    subjects = sorted({original.capture.subject for original in originals})
+    if choice.source == ARCHIVE:
+        choice = replace(choice, cameras=given_cameras(originals), pairs=given_pairs(originals))
+        test, valid = hold_out_published(originals, test_set=test_set, test=tuple(test), valid=tuple(valid))
+    held_out = _hold_out(subjects, test, valid)
+    if choice.source == ARCHIVE and test_set != OWN:
+        choice = replace(choice, test_set=name_test_set(count_captures(originals, held_out[0])))
+    text = choice.fill(held_out)
     Params.parse_text(text, FILE_NAME)
-    _refuse_to_lose_edits(text, overwrite)
+    _refuse_to_lose_edits(text, overwrite)  # before hours of hashing
+    captures = _hash(originals)
     _write_sources(choice.source, captures)
     write_text(FILE_NAME, text)
     listed = f"{_count(len(captures), 'capture')} of {_count(len(subjects), 'subject')}"
@@ -173,9 +199,10 @@ def _rescan() -> None:
             f"{FILE_NAME}: `source.path` must name the folder with the originals; it is empty: "
             "run `hyperskin init --source NAME --path FOLDER`."
         )
-    captures = _list_captures(
-        params.source.name, Path(params.source.path), Path(params.source.masks) if params.source.masks else None
-    )
+    masks = Path(params.source.masks) if params.source.masks else None
+    originals = _find_originals(params.source.name, Path(params.source.path), masks)
+    warn_of_other_splits(originals, section_values(params.split))
+    captures = _hash(originals)
     _write_sources(params.source.name, captures)
     listed = _count(len(captures), "capture")
     _log.info("%s: %s listed in %s; next: dvc repro", params.source.name, listed, SOURCES)
@@ -270,17 +297,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _foresee_split(test: Sequence[str], valid: Sequence[str]) -> HeldOut:
-    """Return the split as named or, where it is not, as params.yaml has it: the captures are not known yet."""
-    try:
-        split = Params.read(FILE_NAME).split
-    except HyperSkinError:
-        return tuple(test), tuple(valid)
-    return tuple(test) or split.test, tuple(valid) or split.valid
-
-
-def _list_captures(source: str, path: Path, masks: Path | None) -> list[SourceCapture]:
-    """Find the captures and given masks, and hash every file."""
+def _find_originals(source: str, path: Path, masks: Path | None) -> list[Original]:
+    """Find the captures and given masks."""
     if not path.is_dir():
         raise MissingFileError(f"`--path` must be a folder with captures; got {str(path)!r}, which is none.")
     finder = find_source(source)
@@ -289,7 +307,10 @@ def _list_captures(source: str, path: Path, masks: Path | None) -> list[SourceCa
     if not originals:
         raise DataError(f"`--path` must hold captures of the source {source!r}; {str(path)!r} holds none.")
     _require_outside(originals)
-    originals = _add_masks(originals, masks)
+    return _add_masks(originals, masks)
+
+
+def _hash(originals: Sequence[Original]) -> list[SourceCapture]:
     with tqdm(total=sum(len(original.files) for original in originals), desc="hash", unit="file", disable=None) as bar:
         return [_describe(original, bar) for original in originals]
 
@@ -308,11 +329,11 @@ def _describe(original: Original, bar: tqdm[Any]) -> SourceCapture:
     for file in original.files:
         described.append(SourceFile(str(file.path), file.name, file.path.stat().st_size, file_sha256(file.path)))
         bar.update()
-    return SourceCapture(original.capture, tuple(described))
+    return SourceCapture(original.capture, tuple(described), layout=original.layout)
 
 
 def _add_masks(originals: Sequence[Original], masks: Path | None) -> list[Original]:
-    """Add each given mask to its capture's files, under mask/."""
+    """Add each given mask to its capture's files, under mask/, in place of masks that the source brings."""
     if masks is None:
         return list(originals)
     if not masks.is_dir():
@@ -320,9 +341,9 @@ def _add_masks(originals: Sequence[Original], masks: Path | None) -> list[Origin
     found = find_masks(masks.resolve(), [original.capture.name for original in originals], suffix="")
     _log.info("given masks: %s", ", ".join(f"{name} {len(paths)}" for name, paths in found.items()) or "none")
     return [
-        Original(
-            original.capture,
-            original.files
+        replace(
+            original,
+            files=tuple(file for file in original.files if not file.name.startswith("mask/"))
             + tuple(OriginalFile(mask, f"mask/{mask.name}") for mask in found.get(original.capture.name, [])),
         )
         for original in originals

@@ -33,11 +33,13 @@ class SourceCapture:
         id: Whose it is.
         files: The originals; none where there is a recipe.
         recipe: Plain values that decide a drawn capture; empty where there are originals.
+        layout: Which of the source's layouts the originals were found in; empty where there is but one.
     """
 
     id: CaptureId
     files: tuple[SourceFile, ...] = ()
     recipe: dict[str, int | str] = field(default_factory=dict)
+    layout: str = ""
 
 
 def read_sources(folder: Path, source: str) -> list[SourceCapture]:
@@ -69,6 +71,7 @@ def write_sources(folder: Path, source: str, captures: Iterable[SourceCapture]) 
                 "schema": SCHEMA,
                 "source": source,
                 "subject": subject,
+                **({"layout": own[0].layout} if own[0].layout else {}),
                 "captures": {capture.id.name: capture.recipe or _encode(capture.files) for capture in own},
             },
         )
@@ -81,16 +84,15 @@ def _encode(files: Iterable[SourceFile]) -> list[dict[str, Any]]:
     return [{"path": file.path, "name": file.name, "bytes": file.size_bytes, "sha256": file.sha256} for file in files]
 
 
-def _decode(name: str, origin: Any) -> SourceCapture:
+def _decode(name: str, origin: Any, layout: str) -> SourceCapture:
     """Return the capture whose originals are a list, or whose recipe is a mapping; either must hold something."""
     capture = CaptureId.parse(name)
     if not origin:
         raise ValueError(f"{name} has neither files nor a recipe")
     if isinstance(origin, dict):
         return SourceCapture(capture, recipe=origin)
-    return SourceCapture(
-        capture, tuple(SourceFile(file["path"], _safe(file["name"]), file["bytes"], file["sha256"]) for file in origin)
-    )
+    files = tuple(SourceFile(file["path"], _safe(file["name"]), file["bytes"], file["sha256"]) for file in origin)
+    return SourceCapture(capture, files, layout=layout)
 
 
 def _read_subject(path: Path, source: str) -> list[SourceCapture]:
@@ -101,7 +103,8 @@ def _read_subject(path: Path, source: str) -> list[SourceCapture]:
                 f"{path} must come from the source {source!r} that params.yaml names; "
                 f"it comes from {values['source']!r}: run `hyperskin init --rescan`."
             )
-        captures = [_decode(name, origin) for name, origin in values["captures"].items()]
+        layout = str(values.get("layout", ""))
+        captures = [_decode(name, origin, layout) for name, origin in values["captures"].items()]
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise

@@ -37,9 +37,9 @@ class Release:
     """The archive that is handed out under a licence, as it was unpacked.
 
     Cubes are stored as given, values within 1e-6 of [0, 1] brought into it. The RGB is kept as its JPEG decodes, in 8
-    bits, and used as rgb / 255: the authors' loader stretches every picture by its own darkest and brightest value,
-    which a camera does not tell and a scene decides. An MSI brings an RGB of its own, in floats, from before the JPEG;
-    it is kept beside the other in 16 bits (steps of 3.5e-5), and pairs with an infrared input read it, so that
+    bits, and means rgb / 255: stretching each picture by its own darkest and brightest value, as the authors' loader
+    does, is a choice of a training and not of the data. An MSI brings an RGB of its own, in floats, from before the
+    JPEG; it is kept beside the other in 16 bits (steps of 3.5e-5), and pairs with an infrared input read it, so that
     `msi_nir` and `msi_visnir` see what the published networks saw and `rgb_vis` sees the picture.
     """
 

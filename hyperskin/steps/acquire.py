@@ -76,7 +76,7 @@ def _bringing(capture: SourceCapture, source: str) -> Job:
         name=capture.id.name,
         key=make_key("acquire", source, [(file.name, file.sha256) for file in capture.files]),
         work=bring_capture,
-        arguments={"files": capture.files, "source": source},
+        arguments={"files": capture.files, "source": source, "layout": capture.layout},
     )
 
 
@@ -99,7 +99,9 @@ def _drawing(capture: SourceCapture, size: PhantomParams, source: str) -> Job:
     )
 
 
-def bring_capture(folder: Path, name: str, *, files: tuple[SourceFile, ...], source: str) -> tuple[list[str], Facts]:
+def bring_capture(
+    folder: Path, name: str, *, files: tuple[SourceFile, ...], source: str, layout: str = ""
+) -> tuple[list[str], Facts]:
     """Bring one capture's files into `folder`/`name`; a file that changed since `init` is refused."""
     target = folder / name
     for file in files:
@@ -115,7 +117,7 @@ def bring_capture(folder: Path, name: str, *, files: tuple[SourceFile, ...], sou
             )
         bring_file(origin, target / file.name)
     _remove_others(target, [file.name for file in files])
-    return [f"{name}/{file.name}" for file in files], {SOURCE: source}
+    return [f"{name}/{file.name}" for file in files], {SOURCE: source} | ({"layout": layout} if layout else {})
 
 
 def draw_capture(folder: Path, name: str, *, recipe: Recipe, source: str) -> tuple[list[str], Facts]:

@@ -63,7 +63,9 @@ def manifest(
         {entry.id.name: [sha256 for key, sha256 in entry.contents.items() if key != "valid"] for entry in captures},
     )
     settings = {name: section_values(getattr(params, name)) for name in ("calibrate", "render", "mask")}
-    digest = write_manifest(output, source=source.name, settings=settings, captures=captures)
+    digest = write_manifest(
+        output, source=source.name, settings=settings, captures=captures, test_set=params.split.test_set
+    )
     write_json(quality, _totals(captures))
     write_text(snr, _snr_table(captures))
     _log.info("manifest: %d %s, digest %s", len(captures), "capture" if len(captures) == 1 else "captures", digest[:12])
@@ -80,6 +82,8 @@ def _describe(data: Path, subject: str, name: str, split: str, source: Source) -
     mask = data / "masks" / subject / f"{name}.png"
     truth = _find_truth(data, subject, name, raw_stamp)
     facts = _gather_facts(header, cube_stamp, input_stamp, mask_stamp)
+    if "layout" in raw_stamp.facts:
+        facts["layout"] = raw_stamp.facts["layout"]
     if truth:
         facts["mask_iou"] = _mask_iou(mask if mask_stamp.files else None, data / truth["maps"].path)
     return CaptureEntry(
@@ -150,6 +154,7 @@ def _totals(captures: list[CaptureEntry]) -> dict[str, Any]:
         "pixels": sum(entry.shape[0] * entry.shape[1] for entry in captures),
         "masked_pixels": sum(entry.facts["mask"]["pixel_count"] for entry in captures),
         "captures_without_mask": sum(entry.mask is None for entry in captures),
+        "masks_given": sum(entry.facts["mask"]["origin"] == "given" for entry in captures),
         "split": {split: sum(entry.split == split for entry in captures) for split in ("train", "valid", "test")},
         "clipped_in_pictures": sum(sum(entry.facts["render"]["clipped"].values()) for entry in captures),
     }

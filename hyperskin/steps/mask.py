@@ -78,7 +78,7 @@ def make_mask(
         chosen = [file for file in given if file.stem.endswith(settings["given_suffix"])]
         if chosen:
             subject, origin = read_given_masks(chosen, frame), "given"
-        elif settings["make"]:
+        elif settings["make"] and "vis" in reader.header.bands:  # in infrared alone nothing tells skin
             subject, origin = _find_subject(reader, settings["smallest_fraction"]), "made"
         else:
             subject, origin = np.zeros(frame, dtype=np.bool_), "none"

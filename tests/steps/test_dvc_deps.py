@@ -18,6 +18,7 @@ PLUMBING = {
     "data/capture.py",
     "data/chunks.py",
     "data/sources.py",
+    "data/test_sets.py",
     "environment.py",
     "errors.py",
     "pairs.py",
@@ -30,13 +31,17 @@ PLUMBING = {
 # Imported by name at run time, which the import statements do not show.
 BEHIND_THE_CATALOG = {
     "acquire": {"sources/phantom.py"},
-    "calibrate": {"sources/cave.py", "sources/lumo.py", "sources/phantom.py"},
+    "calibrate": {"sources/cave.py", "sources/lumo.py", "sources/phantom.py", "sources/release.py"},
+    "render": {"sources/release.py"},
 }
+_CAMERA_NAMES = {"spectral/responses.py", "spectral/colour.py", "spectral/rendering.py"}
 # Read for other reasons than arithmetic.
 READ_ONLY = {
     "acquire": {"sources/lumo.py", "spectral/resampling.py"},  # opens captures
-    "calibrate": {"sources/phantom.py", "phantom/recipe.py"},  # plans, and opens as lumo does
-    "manifest": {"bands.py", "data/cubefile.py", "data/frames.py", "data/split.py"},
+    # plans, and opens as lumo does; finds files, and names cameras after their folders
+    "calibrate": {"sources/phantom.py", "phantom/recipe.py", "sources/layouts.py", "data/split.py", *_CAMERA_NAMES},
+    "render": {"sources/layouts.py", "data/split.py"},
+    "manifest": {"bands.py", "data/cubefile.py", "data/encoding.py", "data/frames.py", "data/split.py"},
 }
 # A phantom's capture does not depend on who calls for it.
 CALLERS = {"acquire": {"sources/phantom.py", "steps/acquire.py"}}

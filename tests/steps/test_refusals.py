@@ -47,7 +47,7 @@ def _edit(old: str, new: str) -> None:
 def _run_all() -> None:
     acquire(DATA / "sources", DATA / "raw")
     calibrate(DATA / "raw", DATA / "cubes")
-    render(DATA / "cubes", DATA / "inputs")
+    render(DATA / "raw", DATA / "cubes", DATA / "inputs")
     mask(DATA / "raw", DATA / "cubes", DATA / "masks")
     split(DATA / "sources", DATA / "split.json")
     manifest(DATA)
