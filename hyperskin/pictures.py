@@ -53,13 +53,16 @@ def save_picture(
 
 
 def save_figure(figure: Figure, *, path: Path, run_id: str = "") -> None:
-    """Write a figure of curves, which shows nobody, to the PNG file `path`.
+    """Write a figure of curves, which shows nobody, to the PNG or SVG file `path`; the same figure is the same bytes.
 
     Raises:
         ConsentError: An axis holds an image; `save_picture` is for those.
     """
     if _holds_image(figure):
         raise ConsentError("A figure that holds an image must name its subjects; write it with `save_picture`.")
+    if path.suffix == ".svg":
+        _write_curves(figure, path)
+        return
     _require_png(path)
     _write_figure(figure, path, {"Software": "hyperskin", "Run": run_id})
 
@@ -141,6 +144,14 @@ def _write_array(picture: npt.NDArray[Any], path: Path, notes: dict[str, str]) -
 def _write_figure(figure: Figure, path: Path, notes: dict[str, str]) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, metadata=notes)
+
+
+def _write_curves(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG, without a date and with names that do not change from time to time."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"svg.hashsalt": "hyperskin"}), atomic_path(path) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": "hyperskin"})
 
 
 def _holds_image(figure: Figure) -> bool:

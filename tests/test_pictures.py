@@ -66,6 +66,19 @@ def test_bytes_are_written_as_they_are(tmp_path):
     assert np.array_equal(_read(tmp_path / "a.png"), picture)
 
 
+def test_curves_as_svg_are_the_same_bytes_every_time_and_a_picture_is_refused(tmp_path):
+    for name in ("a.svg", "b.svg"):
+        figure = Figure()
+        figure.subplots().plot([0, 1], [1, 0], label="one")
+        figure.legend()
+        save_figure(figure, path=tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert b"dc:date" not in (tmp_path / "a.svg").read_bytes()
+    with pytest.raises(ConsentError, match="must name its subjects"):
+        save_figure(_picture_figure(), path=tmp_path / "c.svg")
+    assert not (tmp_path / "c.svg").exists()
+
+
 def test_mask_is_written_black_and_white(tmp_path):
     save_picture(np.array([[True, False]]), subjects=["p1"], publishable=["p1"], path=tmp_path / "a.png")
     assert _read(tmp_path / "a.png").tolist() == [[255, 0]]
