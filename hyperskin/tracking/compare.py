@@ -226,7 +226,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         parts.append(f"## {table.pair}, test set {_say_test_set(table)}{_say_data(table)}{_say_cameras(table)}")
         parts.append(_markdown_grid(table, (*OURS, *(column for column in (UNSEEN, TRUTH) if _knows(table, column)))))
-        parts += _tell_noise(table)
+        parts += tell_noise(table)
         if below := networks_below_floor(table):
             parts.append(f"Not better by SAM than the best regression, the floor: {'; '.join(below)}.")
         parts += _tell_skin(table)
@@ -322,7 +322,7 @@ def _knows(table: Table, column: Column) -> bool:
     return any(_is_scored(row, column) for row in table.rows)
 
 
-def _tell_noise(table: Table) -> list[str]:
+def tell_noise(table: Table) -> list[str]:
     """Say what the truth itself would score against the measured cubes, where it is known: nobody can do better."""
     row = next((row for row in table.rows if _FLOORS.keys() <= row.metrics.keys()), None)
     if row is None:
@@ -340,17 +340,20 @@ def _tell_skin(table: Table) -> list[str]:
         "What is left of the skin: melanin, blood, oxygenation and water read from the reconstruction, against the "
         "same reading of the measured cube; r over the pixels of all people, and within each face:"
     )
-    said = [heading, _markdown_grid(table, columns)]
+    return [heading, _markdown_grid(table, columns), *tell_constant(table), *tell_ties(table)]
+
+
+def tell_constant(table: Table) -> list[str]:
+    """Say how far off one oxygenation for all would be, where that was examined."""
     constants = {row.metrics.get(_CONSTANT) for row in table.rows} - {None}
-    if constants:
-        said.append(
-            f"Saying the same oxygenation for every pixel would be off by {max(filter(None, constants)):.1f} pp: "
-            "whoever is not below that reads none."
-        )
-    return said + _tell_ties(table)
+    if not constants:
+        return []
+    off_pp = max(filter(None, constants))
+    said = f"Saying the same oxygenation for every pixel would be off by {off_pp:.1f} pp: "
+    return [said + "whoever is not below that reads none."]
 
 
-def _tell_ties(table: Table) -> list[str]:
+def tell_ties(table: Table) -> list[str]:
     """Name models that are as near by angle and far from each other in melanin."""
     angle, melanin = OURS[3], SKIN[0]
     known = [
