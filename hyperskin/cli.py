@@ -29,6 +29,7 @@ _VERBS = (
     ("up", "hyperskin.commands.up:up", _PEOPLE, "Start the Prefect server and serve the deployments."),
     ("train", "hyperskin.steps.train:train", _PEOPLE, "Train one model on one pair, evaluate, log and register it."),
     ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the table; write it as Markdown, CSV, LaTeX."),
+    ("report", "hyperskin.commands.report:report", _PEOPLE, "Write one page about all finished runs, to hand on."),
     ("skin-maps", "hyperskin.commands.skin_maps:skin_maps", _PEOPLE, "Melanin, blood, oxygen, water of a face."),
     ("sync", "hyperskin.commands.sync:sync", _PEOPLE, "Bring to MLflow what it missed while it was away."),
     ("ui", "hyperskin.commands.ui:ui", _PEOPLE, "Open the MLflow pages: runs, charts, comparison, registry."),

@@ -1,0 +1,1 @@
+"""Finished runs and the manifest -> one page that can be handed to a reviewer."""

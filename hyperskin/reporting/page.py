@@ -1,0 +1,178 @@
+"""All sections in their order, and at the top what they come to."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hyperskin.data.manifest import Manifest
+from hyperskin.reporting.bands import bands_section
+from hyperskin.reporting.cost import cost_section
+from hyperskin.reporting.document import Bullets, Document, Grid, Line, Section, Span, Words, bullets, line
+from hyperskin.reporting.examination import Examination, by_subject, count_of, model_cell, score
+from hyperskin.reporting.groups import groups_section
+from hyperskin.reporting.intervals import clustered_mean
+from hyperskin.reporting.people import people_section
+from hyperskin.reporting.provenance import provenance_section, say_when
+from hyperskin.reporting.quality import quality_section
+from hyperskin.reporting.scores import TITLES, scores_section
+from hyperskin.reporting.skin import skin_section
+from hyperskin.reporting.subjects import differences, subjects_section
+from hyperskin.tracking.results import Result, Unfinished
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the page is made of.
+
+    Attributes:
+        manifest: The data as they are.
+        is_invented: Whether their source makes people up.
+        publishable: Whose pictures may be shown.
+        exams: The finished runs on the present test captures, by pair.
+        pictures: Files of pictures that were asked for, each with its run.
+        unfinished: Runs on them that did not finish.
+        others: Number of finished runs on other test captures.
+        waiting: What waits on this machine for MLflow, as a sentence; empty for nothing.
+        version: Of this program.
+    """
+
+    manifest: Manifest
+    is_invented: bool
+    publishable: frozenset[str]
+    exams: tuple[Examination, ...]
+    pictures: tuple[tuple[Result, Path], ...] = ()
+    unfinished: tuple[Unfinished, ...] = ()
+    others: int = 0
+    waiting: str = ""
+    version: str = field(default="", kw_only=True)
+
+
+def make_page(found: Findings) -> Document:
+    """Return the page.
+
+    Raises:
+        DataError: A picture's file is none.
+    """
+    results = [result for exam in found.exams for result in exam.results]
+    test = found.manifest.of_split("test")
+    subjects = {entry.id.subject for entry in test}
+    lines = [
+        line(
+            f"How well facial skin spectra are reconstructed, on {count_of(len(test), 'test capture')} of "
+            f"{count_of(len(subjects), 'subject')} whom no model saw; source {found.manifest.source}"
+            + (", whose people the computer made up" if found.is_invented else "")
+            + f". Data {found.manifest.digest[:12]}, hyperskin {found.version}."
+        )
+    ]
+    if results:
+        lines.append(line(f"{count_of(len(results), 'finished run')}, ended {say_when(results)}."))
+    return Document(
+        title=f"hyperskin report: {found.manifest.source}",
+        lines=tuple(lines),
+        sections=(
+            _summary(found, test_subjects=subjects),
+            *(_pair_section(exam, found) for exam in found.exams),
+            people_section(found.pictures, test_subjects=subjects, publishable=found.publishable),
+            quality_section(found.manifest),
+            provenance_section(found.exams, present_digest=found.manifest.digest),
+        ),
+    )
+
+
+def _pair_section(exam: Examination, found: Findings) -> Section:
+    cameras = sorted({result.row.params["camera"] for result in exam.results if "camera" in result.row.params})
+    about = [line(f"RGB as by {', '.join(cameras)}.")] if cameras else []
+    return Section(
+        TITLES.get(exam.pair.name, exam.pair.name),
+        exam.pair.name,
+        (
+            *about,
+            scores_section(exam, source=found.manifest.source, is_invented=found.is_invented),
+            subjects_section(exam),
+            bands_section(exam),
+            groups_section(exam),
+            skin_section(exam),
+            cost_section(exam),
+        ),
+    )
+
+
+def _summary(found: Findings, *, test_subjects: Collection[str]) -> Section:
+    if not found.exams:
+        said: list[object] = [
+            line("No finished run on the present data yet: `prefect deployment run train-all` makes some.")
+        ]
+    else:
+        said = [_best(found.exams), bullets(*(line(each) for exam in found.exams for each in _tell(exam)))]
+    return Section("In short", "summary", (*said, *_tell_left_out(found, test_subjects)))
+
+
+def _best(exams: Sequence[Examination]) -> Grid:
+    """Return the best network of every pair beside the best regression."""
+    rows = []
+    for exam in exams:
+        pair = (exam.best_network, exam.best_floor)
+        names: list[Words] = ["none" if result is None else model_cell(result) for result in pair]
+        scores = ["-" if result is None else _say_score(exam, result) for result in pair]
+        count = exam.results[0].row.image_count
+        rows.append((exam.pair.name, *names, *scores, "-" if count is None else str(count)))
+    column = exams[0].deciding
+    return Grid(
+        caption=f"Lowest {column.heading} in rad, with its 95 % interval over subjects. Pairs do not compare.",
+        heading=("pair", "best network", "best regression, the floor", "network", "regression", "n"),
+        rows=tuple(rows),
+        left=3,
+    )
+
+
+def _say_score(exam: Examination, result: Result) -> str:
+    values = {who: list(own.values()) for who, own in by_subject(result, exam.deciding.metric).items()}
+    mean = score(result, exam.deciding.metric)
+    said = f"{mean:.4f}" if math.isfinite(mean) else "-"
+    interval = clustered_mean(values) if values else None
+    if interval is None or interval.low is None or interval.high is None:
+        return said
+    return f"{said} ({interval.low:.4f} to {interval.high:.4f})"
+
+
+def _tell(exam: Examination) -> Iterator[str]:
+    """Say of a pair how the networks stand to the floor, and whether that is more than chance."""
+    floor, key = exam.best_floor, exam.deciding.metric
+    if floor is None or not exam.networks:
+        return
+    better = [result for result in exam.networks if score(result, key) < score(floor, key)]
+    others = differences([result for result in exam.results if result is not floor], floor, exam.deciding)
+    clear = [each for each in others if each.is_clear and each.result in better]
+    networks = count_of(len(exam.networks), "network")
+    said = f"{exam.pair.name}: {len(better)} of {networks} better than {floor.label} by the mean"
+    if better:
+        said += f", {len(clear)} of them beyond chance"
+    yield f"{said}."
+
+
+def _tell_left_out(found: Findings, test_subjects: Collection[str]) -> Iterator[Line | Bullets]:
+    """Say what is not on the page, so that nobody takes it for all there is."""
+    left_out = []
+    for (pair, model, status), count in sorted(
+        Counter((run.pair, run.model, run.status) for run in found.unfinished).items()
+    ):
+        times = f", {count} times" if count > 1 else ""
+        left_out.append(line(f"Not finished: {model} on {pair} ({status}{times})."))
+    if found.others:
+        left_out.append(
+            line(
+                f"{count_of(found.others, 'finished run')} on other test captures, masks or metrics: ",
+                "`hyperskin compare` has them.",
+            )
+        )
+    if found.waiting:
+        left_out.append(line(found.waiting))
+    if refused := len(set(test_subjects) - found.publishable):
+        left_out.append(line(f"Pictures of {count_of(refused, 'test subject')} who did not consent to be shown."))
+    if left_out:
+        yield line(Span("Left out of this page", style="strong"))
+        yield Bullets(tuple(left_out))
