@@ -24,6 +24,7 @@ from hyperskin.sources.catalog import find_source
 REPORTS = Path("reports")
 OVERVIEW = REPORTS / "overview.png"
 TABLE = REPORTS / "comparison.md"
+PAGE = REPORTS / "report.html"
 LOG = REPORTS / "train-all.log"
 MADE_FROM = REPORTS / ".demo"  # hash of the work that table and sheet show
 
@@ -42,6 +43,7 @@ counts face and neck alone, without hair, clothes and wall. The rows in italics 
 network earns its keep only above them, and the lines below a table say which do not. {effort}
 
 Look at
+  {page}     all of this and more on one page: intervals, bands, groups, data, where each number comes from
 {sheet}  hyperskin ui            the MLflow pages; then open
 {links}
 Try next (after `source .venv/bin/activate`)
@@ -112,16 +114,17 @@ def _train(root: Path, params: Params) -> None:
 
 
 def _report(root: Path) -> str:
-    """Write table and sheet unless they show the present work already; return the store's address."""
+    """Write table, sheet and page unless they show the present work already; return the store's address."""
     from hyperskin.steps.unit import work_digest
     from hyperskin.tracking.store import prepare_store
 
     store = prepare_store(root)
     digest = work_digest(root)
     mark = root / MADE_FROM
-    if mark.is_file() and mark.read_text().strip() == digest and (root / TABLE).is_file():
+    if mark.is_file() and mark.read_text().strip() == digest and (root / TABLE).is_file() and (root / PAGE).is_file():
         return store
-    _heading("Report: the table, and what the champions make of the test subjects")
+    _heading("Report: the table, a page, and what the champions make of the test subjects")
+    from hyperskin.commands.report import write_report
     from hyperskin.steps.overview import overview
     from hyperskin.steps.present import present_evaluations
     from hyperskin.tracking.compare import write_comparison
@@ -130,6 +133,7 @@ def _report(root: Path) -> str:
     write_comparison(store, root / REPORTS, present=present_evaluations(root))
     if overview(root, store=store, path=root / OVERVIEW) is None:
         (root / OVERVIEW).unlink(missing_ok=True)
+    write_report(root, root / REPORTS)
     write_text(mark, f"{digest}\n")
     return store
 
@@ -149,6 +153,7 @@ def _farewell(root: Path, params: Params, store: str, data_s: float, train_s: fl
     sheet = f"  {OVERVIEW}    test subjects: picture, measured, reconstructed, where it is wrong, spectra\n"
     return _FAREWELL.format(
         effort=f"Each network had at most {effort}.",
+        page=PAGE,
         sheet=sheet if (root / OVERVIEW).exists() else "",
         links="".join(f"    {what:{width}}  {link}\n" for what, link in links.items()),
         data=_clock(data_s),
