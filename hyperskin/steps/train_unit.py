@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from hyperskin.data.manifest import Manifest
 from hyperskin.ledger import Claim
 from hyperskin.params import Params, profile_name
 from hyperskin.processes import StopRequest
-from hyperskin.steps.captures import make_key
 from hyperskin.steps.claim import Watch, checkpoint_path
-from hyperskin.steps.consent import publishable_subjects
-from hyperskin.steps.evaluate import Evaluation, evaluate
-from hyperskin.steps.fit import Fitted, fit_network, fit_regression, until_stopped
-from hyperskin.steps.present import METRICS, require_recorded
-from hyperskin.steps.sheets import sheet_logger
+from hyperskin.steps.examine import examine, provenance_of, say_scores
+from hyperskin.steps.fit import Fitted, fit_network, fit_regression
+from hyperskin.steps.present import require_recorded
 from hyperskin.steps.unit import Unit
-from hyperskin.tracking.figures import draw_bands, draw_spectra
-from hyperskin.tracking.runs import Provenance, RunLog
+from hyperskin.tracking.runs import RunLog
 from hyperskin.training.device import describe_device, find_device, set_threads
 from hyperskin.training.recipe import Epoch
 
@@ -66,7 +61,7 @@ def train_unit(
         model=unit.model,
         pair=unit.pair.name,
         params=unit.recipe,
-        provenance=_provenance(unit, manifest),
+        provenance=provenance_of(unit, manifest),
         data_name=manifest.source,
         size=unit.size,
         device=describe_device(device)["device"],
@@ -77,20 +72,10 @@ def train_unit(
         started = time.monotonic()
         fitted = _fit(unit, manifest, device, run, should_stop)
         fitted_s = time.monotonic() - started
-        evaluation = evaluate(
-            fitted.reconstruct,
-            manifest.pair_files("test", unit.pair),
-            unit.pair,
-            camera=unit.recipe["camera"],
-            progress=lambda files: until_stopped(
-                tqdm(files, desc="evaluate", unit="capture", disable=None, leave=False), should_stop
-            ),
-            on_frame=sheet_logger(run, unit.pair, _publishable(manifest, params)),
-        )
-        _log_evaluation(run, unit, evaluation)
+        evaluation = examine(fitted.reconstruct, unit, manifest, params, run, should_stop=should_stop)
         cost = {"cost/parameters": float(fitted.parameter_count), "cost/training_s": fitted_s}
         run.log_summary({**evaluation.summary.metrics, **evaluation.fidelity.metrics, **fitted.metrics, **cost})
-        _tell_scores(unit, evaluation, fitted_s)
+        _log.info("%s on %s: %s (%.0f s)", unit.model, unit.pair.name, say_scores(evaluation), fitted_s)
         if fitted.network is not None:
             require_recorded(Path.cwd(), digest=manifest.digest)
             run.log_model(
@@ -102,11 +87,6 @@ def train_unit(
                 size_multiple=int(fitted.network.size_multiple),  # type: ignore[arg-type]  # torch types it as a tensor
             )
         claim.require_current()
-
-
-def _publishable(manifest: Manifest, params: Params) -> Collection[str]:
-    subjects = {entry.id.subject for entry in manifest.captures.values()}
-    return publishable_subjects(manifest.source, subjects, params.privacy.publishable_subjects)
 
 
 def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog, should_stop: Callable[[], bool]) -> Fitted:
@@ -124,43 +104,4 @@ def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog, shou
         checkpoint=checkpoint_path(unit.folder),
         on_epoch=tell_epoch,
         should_stop=should_stop,
-    )
-
-
-def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
-    """Send the tables, the per-band plot and one spectra panel per test subject."""
-    wavelength_nm = unit.pair.target.wavelength_nm
-    summary = evaluation.summary
-    bands = summary.per_band(wavelength_nm)
-    tables = {
-        "per_image": summary.per_image,
-        "per_band": bands,
-        "per_subject": summary.per_subject,
-        "per_expression": summary.per_expression,
-        "per_direction": summary.per_direction,
-        "per_skin_type": summary.per_skin_type,
-        "per_region": evaluation.fidelity.per_region,
-    }
-    run.log_tables({name: rows for name, rows in tables.items() if rows})
-    run.log_figure(draw_bands(bands, title=run.name), "per_band")
-    for spectra in evaluation.spectra:
-        run.log_figure(draw_spectra(spectra, wavelength_nm, title=run.name), f"spectra_{spectra.subject}")
-    if evaluation.degenerate and unit.regression_kind != "mean":
-        _log.warning("%s on %s: a frame got one constant spectrum: nothing was learned", unit.model, unit.pair.name)
-
-
-def _tell_scores(unit: Unit, evaluation: Evaluation, fitted_s: float) -> None:
-    shown = [key for key in ("sam/masked", "ssim/masked", "sam/full", "ssim/full") if key in evaluation.summary.metrics]
-    scores = ", ".join(f"{key} {evaluation.summary.metrics[key]:.4f}" for key in shown)
-    _log.info("%s on %s: %s (%.0f s)", unit.model, unit.pair.name, scores, fitted_s)
-
-
-def _provenance(unit: Unit, manifest: Manifest) -> Provenance:
-    return Provenance(
-        unit_key=unit.key,
-        manifest=manifest.digest,
-        split=manifest.split_digest(),
-        evaluation=manifest.evaluation_fingerprint(unit.pair, metrics=METRICS),
-        code=unit.code,
-        params=make_key(unit.config, unit.recipe),
     )

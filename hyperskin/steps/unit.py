@@ -17,7 +17,7 @@ CHECKPOINTS = Path("mlruns/checkpoints")
 
 _PACKAGE = Path(hyperskin.__file__).parent
 _CODE_FOLDERS = ("models", "training", "data", "metrics", "skin")
-_CODE_STEPS = ("train_unit", "evaluate", "bare_skin", "fidelity", "fit")
+_CODE_STEPS = ("train_unit", "examine", "evaluate", "bare_skin", "fidelity", "fit")
 _CODE_FILES = ("bands.py", "cube.py", "pairs.py", *(f"steps/{name}.py" for name in _CODE_STEPS))
 _REGRESSION = "regression_"
 _NO_INFLUENCE = ("pairs", "models", "slots")
