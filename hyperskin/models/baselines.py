@@ -1,8 +1,7 @@
-"""The three baseline networks by name: built anew, or loaded from a published checkpoint."""
+"""The three baseline networks by name: built anew, or loaded from a file of weights."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hyperskin.errors import DataError, MissingFileError, ParamsError, UnknownNameError
+from hyperskin.errors import DataError, ParamsError, UnknownNameError
 from hyperskin.models.hrnet import Hrnet, HrnetConfig
 from hyperskin.models.hscnn_plus import HscnnPlus, HscnnPlusConfig
 from hyperskin.models.mst_plus_plus import MstPlusPlus, MstPlusPlusConfig
+from hyperskin.models.weights_file import WeightsFile, abridge, read_weights
 
 
 class _Baseline(NamedTuple):
@@ -31,7 +31,8 @@ _BASELINES = {
 }
 NAMES = tuple(_BASELINES)
 _CHANNELS = ("in_channels", "out_channels")
-_SHOWN = 5
+_NO_SIZES = (KeyError, ValueError, IndexError, RuntimeError)  # in weights that are not of the network in question
+_ALIKE = 0.5
 
 
 def build(name: str, *, in_channels: int, out_channels: int, **config: int) -> nn.Module:
@@ -85,35 +86,58 @@ def config_of(name: str) -> dict[str, int]:
 
 
 def load_checkpoint(path: Path | str, name: str) -> nn.Module:
-    """Return the network whose weights a published checkpoint holds; its sizes are read off their shapes.
+    """Return the network whose weights the file at `path` holds, as `network_of` does.
 
     Args:
-        path: A file of `torch.save`: a state_dict, or a dict that holds one under "state_dict". Keys may begin with
-            "module.", as a network trained by DataParallel names them.
+        path: A file of `torch.save`: a state_dict, a dict that holds one under "state_dict", or a checkpoint of ours.
+            Keys may begin with "module.", as a network trained by DataParallel names them.
         name: "hscnn_plus", "hrnet" or "mst_plus_plus".
 
     Returns:
-        The module on the CPU, in training mode like any new one.
+        The module on the CPU, float32, in training mode like any new one.
 
     Raises:
         UnknownNameError: There is no such network.
         MissingFileError: There is no such file.
-        DataError: The file is no checkpoint, or not one of this network; the message names the keys.
+        DataError: The file is no checkpoint, or not one of this network; the message names the keys, and the network
+            that it looks like.
     """
     config_of(name)
-    state = _read_state(Path(path))
-    baseline = _BASELINES[name]
+    return network_of(read_weights(Path(path)), name)
+
+
+def network_of(file: WeightsFile, name: str) -> nn.Module:
+    """Return the network whose weights a file holds; its sizes are read off their shapes.
+
+    Raises:
+        UnknownNameError: There is no such network.
+        DataError: They are not the weights of this network.
+    """
+    config_of(name)
+    state, wish = file.state, f"{file.path} must hold the weights of {name}"
     try:
-        config = baseline.config.infer(state)
-    except (KeyError, ValueError, IndexError) as error:
-        raise DataError(
-            f"{path} must hold the weights of {name}; its sizes cannot be read ({error}) "
-            f"from the keys {_abridge(list(state))}."
-        ) from error
-    network = baseline.network(config)
-    _require_same_keys(network.state_dict(), state, f"{path} must hold the weights of {name}")
+        expected = _expect(name, state)
+    except _NO_SIZES as error:
+        found = _say_likeness(state, name) or f"its sizes cannot be read from the keys {abridge(list(state))}"
+        raise DataError(f"{wish}; {found}.") from error
+    if difference := _differences(expected.state_dict(), state):
+        found = _say_likeness(state, name)
+        raise DataError(f"{wish}; {found}." if found else f"{wish} ({_say(expected)}); {difference}.")
+    _require_finite(state, wish)
+    network = _BASELINES[name].network(expected.config)
     network.load_state_dict(state, strict=True)
     return network
+
+
+def sizes_of(network: nn.Module) -> dict[str, int]:
+    """Return the sizes of a baseline network beside its channels, as `build` takes them."""
+    return {size: value for size, value in asdict(_config(network)).items() if size not in _CHANNELS}
+
+
+def channels_of(network: nn.Module) -> tuple[int, int]:
+    """Return how many channels a baseline network takes and gives."""
+    config = _config(network)
+    return config.in_channels, config.out_channels
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -121,32 +145,52 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise MissingFileError(f"A checkpoint must be at {path}; there is none.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"{path} must be a checkpoint of weights and plain values only; torch says: {reason}"
-        ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{path} must hold a state_dict, names and tensors; got {type(state).__name__}.")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+def _config(network: nn.Module) -> HscnnPlusConfig | HrnetConfig | MstPlusPlusConfig:
+    config = network.config
+    assert isinstance(config, HscnnPlusConfig | HrnetConfig | MstPlusPlusConfig)
+    return config
 
 
-def _require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], wish: str) -> None:
+def _expect(name: str, state: Mapping[str, Tensor]) -> nn.Module:
+    """Return a network of the sizes that the weights tell, without memory for its own."""
+    baseline = _BASELINES[name]
+    with torch.device("meta"):
+        return baseline.network(baseline.config.infer(state))
+
+
+def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """Return which keys are missing, which nobody expects, and which are of another shape; empty where none is."""
     missing = [key for key in expected if key not in given]
     unexpected = [key for key in given if key not in expected]
-    if missing or unexpected:
-        raise DataError(f"{wish}; missing: {_abridge(missing)}; unexpected: {_abridge(unexpected)}.")
-    for key, value in expected.items():
-        if value.shape != given[key].shape:
-            raise DataError(f"{wish}; {key} must have shape {tuple(value.shape)}, got {tuple(given[key].shape)}.")
+    shapes = {key: (tuple(given[key].shape), tuple(value.shape)) for key, value in expected.items() if key in given}
+    reshaped = [f"{key} is {found} instead of {wanted}" for key, (found, wanted) in shapes.items() if found != wanted]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+    return "; ".join(f"{kind}: {abridge(keys)}" for kind, keys in kinds) if any(keys for _, keys in kinds) else ""
 
 
-def _abridge(keys: list[str]) -> str:
-    shown = ", ".join(keys[:_SHOWN]) or "none"
-    return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more"
+def _say_likeness(state: Mapping[str, Tensor], wanted: str) -> str:
+    """Say which other network the weights look like, by the share of names they have in common; empty for none."""
+    likest, share = None, _ALIKE
+    for name in NAMES:
+        try:
+            expected = _expect(name, state)
+        except _NO_SIZES:
+            continue
+        common = len(expected.state_dict().keys() & state.keys()) / len(expected.state_dict().keys() | state.keys())
+        if common > share:
+            likest, share = (name, expected), common
+    if likest is None or likest[0] == wanted:
+        return ""
+    return f"it looks like {likest[0]} ({_say(likest[1])}): name that model"
+
+
+def _say(network: nn.Module) -> str:
+    """Return the sizes of a network, such as "stages 3, 3 -> 31"."""
+    told = [f"{size} {value}" for size, value in sizes_of(network).items()]
+    return ", ".join([*told, " -> ".join(map(str, channels_of(network)))])
+
+
+def _require_finite(state: Mapping[str, Tensor], wish: str) -> None:
+    spoiled = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if spoiled:
+        raise DataError(f"{wish}; not finite: {abridge(spoiled)}: its training has diverged, or the file is damaged.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import pickle
 import random
@@ -18,6 +17,7 @@ import torch
 
 from hyperskin.atomic import atomic_path, bring_file, remove_stale
 from hyperskin.errors import DataError, ServiceError, VersionError
+from hyperskin.models.digest import content_digest
 
 SCHEMA = 2
 State = dict[str, Any]
@@ -97,7 +97,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     content = {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
     with atomic_path(path) as temporary:
-        save_content({"schema": SCHEMA, "digest": _digest([SCHEMA, content]), "content": content}, temporary)
+        save_content({"schema": SCHEMA, "digest": content_digest([SCHEMA, content]), "content": content}, temporary)
         if path.is_file():  # only now, so that a full disk costs neither; until the next rename both names hold it
             bring_file(path, previous_path(path))
 
@@ -157,7 +157,7 @@ def _read(path: Path) -> Checkpoint | None:
             warnings.simplefilter("ignore")  # of names that only damage can have brought there
             file = torch.load(opened, map_location="cpu", weights_only=True)
         schema, digest, content = file["schema"], file["digest"], file["content"]
-        is_whole = digest == _digest([schema, content])
+        is_whole = digest == content_digest([schema, content])
     except PermissionError:  # it may be whole
         raise
     except _UNREADABLE:
@@ -215,27 +215,3 @@ def restore_random_states(states: State) -> None:
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
     random.setstate(states["python"])
-
-
-def _digest(value: Any) -> str:
-    digest = hashlib.sha256()
-    _add(digest, value)
-    return digest.hexdigest()
-
-
-def _add(digest: Any, value: Any) -> None:
-    """Feed a nest of dictionaries, lists, tensors and plain values to `digest`."""
-    if isinstance(value, torch.Tensor):
-        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    elif isinstance(value, dict):
-        digest.update(f"dict {len(value)}".encode())
-        for key, item in value.items():
-            digest.update(repr(key).encode())
-            _add(digest, item)
-    elif isinstance(value, list | tuple):
-        digest.update(f"list {len(value)}".encode())
-        for item in value:
-            _add(digest, item)
-    else:
-        digest.update(repr(value).encode())

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.export import Dim
 
-from hyperskin.errors import DataError, MissingFileError, ParamsError, UnknownNameError
+from hyperskin.errors import ParamsError, UnknownNameError
 from hyperskin.models.baselines import NAMES, build, config_of, load_checkpoint, parameter_count
 
 SMALL = {"hscnn_plus": {"blocks": 2}, "hrnet": {"width": 8}, "mst_plus_plus": {"stages": 1}}
@@ -88,80 +88,6 @@ def test_a_size_is_a_positive_whole_number(value):
         build("hscnn_plus", in_channels=3, out_channels=31, blocks=value)
     with pytest.raises(ParamsError, match="`in_channels` of hscnn_plus"):
         build("hscnn_plus", in_channels=0, out_channels=31)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("form", ["bare", "toolbox", "parallel"])
-def test_published_forms_of_checkpoints_load_with_their_sizes(name, form, tmp_path):
-    network = build(name, in_channels=4, out_channels=7, **SMALL[name])
-    state = network.state_dict()
-    content = {
-        "bare": state,
-        "toolbox": {"epoch": 3, "iter": 3000, "state_dict": state, "optimizer": {"state": {}, "param_groups": []}},
-        "parallel": {"state_dict": {f"module.{key}": value for key, value in state.items()}},
-    }[form]
-    torch.save(content, tmp_path / "model.pt")
-    loaded = load_checkpoint(tmp_path / "model.pt", name)
-    assert loaded.config == network.config
-    assert loaded.state_dict().keys() == state.keys()
-    assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
-
-
-def test_missing_and_unexpected_keys_are_named(tmp_path):
-    state = small("mst_plus_plus").state_dict()
-    state["body.0.mapping.bias"] = state.pop("body.0.mapping.weight")
-    torch.save(state, tmp_path / "model.pt")
-    message = r"model.pt must hold the weights of mst_plus_plus; missing: body.0.mapping.weight; unexpected: .*bias\."
-    with pytest.raises(DataError, match=message):
-        load_checkpoint(tmp_path / "model.pt", "mst_plus_plus")
-
-
-def test_long_lists_of_keys_are_cut_short(tmp_path):
-    state = small("hrnet").state_dict()
-    kept = {key: value for key, value in state.items() if key.startswith("main")}
-    torch.save(kept, tmp_path / "model.pt")
-    with pytest.raises(DataError, match=r"missing: top1\S+, (\S+, ){3}\S+ and \d+ more; unexpected: none"):
-        load_checkpoint(tmp_path / "model.pt", "hrnet")
-
-
-def test_a_weight_of_another_shape_is_named(tmp_path):
-    state = small("hscnn_plus").state_dict()
-    state["ddfn.conv_up2.weight"] = torch.zeros(32, 16, 1, 1)
-    torch.save(state, tmp_path / "model.pt")
-    with pytest.raises(DataError, match=r"ddfn.conv_up2.weight must have shape \(32, 32, 1, 1\), got \(32, 16, 1, 1\)"):
-        load_checkpoint(tmp_path / "model.pt", "hscnn_plus")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_weights_of_another_network_are_refused(name, tmp_path):
-    other = NAMES[NAMES.index(name) - 1]
-    torch.save(small(other).state_dict(), tmp_path / "model.pt")
-    with pytest.raises(DataError, match=f"must hold the weights of {name}; its sizes cannot be read"):
-        load_checkpoint(tmp_path / "model.pt", name)
-
-
-@pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, {"state_dict": [1]}])
-def test_a_file_without_weights_is_refused(content, tmp_path):
-    torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(DataError, match="must hold a state_dict, names and tensors"):
-        load_checkpoint(tmp_path / "model.pt", "hrnet")
-
-
-def test_a_file_that_would_run_code_is_refused(tmp_path):
-    torch.save(small("hscnn_plus"), tmp_path / "model.pt")
-    with pytest.raises(DataError, match="must be a checkpoint of weights and plain values only"):
-        load_checkpoint(tmp_path / "model.pt", "hscnn_plus")
-
-
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
-    (tmp_path / "model.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(DataError, match="must be a checkpoint"):
-        load_checkpoint(tmp_path / "model.pt", "hscnn_plus")
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(MissingFileError, match=r"A checkpoint must be at .*model.pt; there is none"):
-        load_checkpoint(tmp_path / "model.pt", "hscnn_plus")
 
 
 @pytest.mark.parametrize("name", EXPORTED)

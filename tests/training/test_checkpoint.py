@@ -19,6 +19,7 @@ from torch import nn
 
 from hyperskin import atomic
 from hyperskin.errors import DataError, ServiceError, VersionError
+from hyperskin.models.digest import content_digest
 from hyperskin.training import checkpoint as module
 from hyperskin.training.checkpoint import (
     Checkpoint,
@@ -426,7 +427,7 @@ def test_only_hashes_are_shortened() -> None:
 
 def test_the_digest_tells_a_tensors_type_and_shape_apart() -> None:
     zeros = [torch.zeros(4), torch.zeros(2, 2), torch.zeros(4, dtype=torch.int32), torch.zeros(2, dtype=torch.float64)]
-    assert len({module._digest({"w": tensor}) for tensor in zeros}) == 4
+    assert len({content_digest({"w": tensor}) for tensor in zeros}) == 4
 
 
 def test_global_generators_go_on_where_they_were() -> None:
