@@ -88,13 +88,14 @@ def train(
         DataError: The checkpoint and the one before it are damaged.
         DivergedError: The loss or the weights left the finite numbers, or the loss exploded.
         KeyboardInterrupt: `should_stop` said yes, or `validate` was interrupted; the checkpoint is there to go on from.
-        ShapeError: A frame is smaller than `recipe.crop_px`.
+        ShapeError: A frame, with the padding around it, is smaller than `recipe.crop_px`.
         VersionError: The checkpoint belongs to another unit.
     """
     _require_precision(recipe.precision, device)
     with StoredCaptures(files, pair, camera=camera) as stored:
-        require_room(stored, recipe.crop_px)
-        trainer = Trainer(network, recipe, device)
+        require_room(stored, recipe.crop_px, padding_px=recipe.crop_padding_px)
+        steps = recipe.epoch_steps(len(files))
+        trainer = Trainer(network, recipe, device, steps_per_epoch=steps)
         found = load_checkpoint(checkpoint, unit_key=unit_key, made_with=made_with)
         if found is not None:
             trainer.restore(found)
@@ -105,8 +106,15 @@ def train(
             return trainer.result()
         captures: Captures = CachedCaptures(stored) if stored.stored_bytes <= cache_bytes else stored
         batches = feed_batches(
-            CropBatches(captures, crop_px=recipe.crop_px, channels_last=recipe.channels_last),
-            _schedule(recipe, captures.shapes, first_epoch=trainer.epoch + 1, first_step=trainer.under_way.steps),
+            CropBatches(
+                captures,
+                crop_px=recipe.crop_px,
+                channels_last=recipe.channels_last,
+                stretched=recipe.stretches(pair),
+            ),
+            _schedule(
+                recipe, captures.shapes, steps, first_epoch=trainer.epoch + 1, first_step=trainer.under_way.steps
+            ),
             workers=workers if device.type == "cuda" and captures is stored else 0,
             pin_memory=device.type == "cuda",
         )
@@ -132,20 +140,22 @@ def _place(trainer: Trainer) -> str:
 
 
 def _schedule(
-    recipe: Recipe, shapes: Sequence[tuple[int, int]], *, first_epoch: int, first_step: int
+    recipe: Recipe, shapes: Sequence[tuple[int, int]], steps_per_epoch: int, *, first_epoch: int, first_step: int
 ) -> Iterator[list[Crop]]:
     """Yield the crops of every step from step `first_step` of `first_epoch` on."""
     epochs = itertools.count(first_epoch) if recipe.epochs is None else range(first_epoch, recipe.epochs + 1)
     for epoch in epochs:
         crops = draw_crops(
             shapes,
-            recipe.steps_per_epoch * recipe.batch_size,
+            steps_per_epoch * recipe.batch_size,
             crop_px=recipe.crop_px,
             augment=recipe.augment,
             seed=recipe.seed,
             epoch=epoch,
+            padding_px=recipe.crop_padding_px,
+            stride_px=recipe.crop_stride_px,
         )
-        for step in range(first_step if epoch == first_epoch else 0, recipe.steps_per_epoch):
+        for step in range(first_step if epoch == first_epoch else 0, steps_per_epoch):
             yield crops[step * recipe.batch_size : (step + 1) * recipe.batch_size]
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
+from hyperskin.data.scaling import INPUT_SCALES, InputScale, is_stretched
 from hyperskin.errors import HyperSkinError, ParamsError
+from hyperskin.pairs import Pair
 from hyperskin.training.device import DTYPES, Precision
 from hyperskin.training.losses import find_loss
 
 Stopped = Literal["epochs", "seconds"]
+Schedule = Literal["cosine", "cosine_per_epoch"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
 
 class DivergedError(HyperSkinError, RuntimeError):
@@ -23,25 +27,32 @@ class DivergedError(HyperSkinError, RuntimeError):
 class Recipe:
     """How a network is trained.
 
-    A training ends by `epochs`, by `seconds` or by whichever comes first. The learning rate follows one half cosine
-    over the whole of it, step by step, from `learning_rate` to `final_learning_rate` (Loshchilov & Hutter, SGDR, 2017,
-    without restarts); its position is the larger of the fractions of steps and of seconds spent, so that either limit
-    ends with the low rate. Limited by epochs alone, equal recipes give equal weights on the CPU, interrupted after any
-    step or not; with a limit in seconds the clock decides.
+    A training ends by `epochs`, by `seconds` or by whichever comes first. With the schedule "cosine" the learning rate
+    follows one half cosine over the whole of it, step by step, from `learning_rate` to `final_learning_rate`
+    (Loshchilov & Hutter, SGDR, 2017, without restarts); its position is the larger of the fractions of steps and of
+    seconds spent, so that either limit ends with the low rate. With "cosine_per_epoch" it falls so within the first
+    epoch and goes back up in the second, and so on: what torch's CosineAnnealingLR does beyond its `T_max`, and the
+    code of the Hyper-Skin authors with it. Limited by epochs alone, equal recipes give equal weights on the CPU,
+    interrupted after any step or not; with a limit in seconds the clock decides.
 
     Attributes:
         epochs: Most epochs, None for no such limit.
         seconds: Most seconds over all attempts, validation included, None for no such limit; the epoch under way is
             cut short and validated.
-        steps_per_epoch: Optimiser steps between two validations.
+        steps_per_epoch: Optimiser steps between two validations; None: one crop of every capture, without those that
+            would not fill a batch.
         crop_px: Side of the square crops.
         batch_size: Crops per step.
         learning_rate: First learning rate of Adam.
-        final_learning_rate: Last learning rate.
+        final_learning_rate: Last learning rate, or the lowest.
+        schedule: How the rate goes from one to the other.
         loss: Name of the loss.
         mrae_floor: Floor of the relative error's divisor, for "mrae".
         precision: "fp32", or autocast "bf16" or "fp16".
         augment: Mirror and turn the crops at random, all eight ways.
+        crop_padding_px: Zeros around every frame, in input and reference alike; crops may hold them, and they count.
+        crop_stride_px: Crops lie at multiples of this from the corner.
+        input_scale: How a picture is scaled before the network sees it.
         channels_last: Lay tensors out channels last; faster for networks of convolutions (HRNet, HSCNN+).
         seed: Decides the crops.
         monitor: Validated metric, lower is better, that chooses the best epoch; "/masked" falls back to "/full".
@@ -50,15 +61,19 @@ class Recipe:
 
     epochs: int | None
     seconds: float | None
-    steps_per_epoch: int
+    steps_per_epoch: int | None
     crop_px: int
     batch_size: int
     learning_rate: float
     final_learning_rate: float = 1e-6
+    schedule: Schedule = "cosine"
     loss: str = "l1"
     mrae_floor: float = 0.01
     precision: Precision = "fp32"
     augment: bool = True
+    crop_padding_px: int = 0
+    crop_stride_px: int = 1
+    input_scale: InputScale = "fixed"
     channels_last: bool = False
     seed: int = 0
     monitor: str = "val_sam/masked"
@@ -68,7 +83,7 @@ class Recipe:
         """Refuse a recipe that cannot be followed."""
         if self.epochs is None and self.seconds is None:
             raise ParamsError("A training must end: set `train.epochs`, `train.seconds` or both.")
-        for name in ("epochs", "steps_per_epoch", "crop_px", "batch_size", "validate_every"):
+        for name in ("epochs", "steps_per_epoch", "crop_px", "crop_stride_px", "batch_size", "validate_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ParamsError(f"`train.{name}` must be at least 1; got {value}.")
@@ -81,11 +96,21 @@ class Recipe:
                 f"`train.final_learning_rate` must lie between 0 and `train.learning_rate` = {self.learning_rate:g}; "
                 f"got {self.final_learning_rate:g}."
             )
-        if self.seed < 0:
-            raise ParamsError(f"`train.seed` must be at least 0; got {self.seed}.")
-        if self.precision not in DTYPES:
-            raise ParamsError(f"`train.precision` must be one of {', '.join(DTYPES)}; got {self.precision!r}.")
+        for name in ("seed", "crop_padding_px"):
+            if getattr(self, name) < 0:
+                raise ParamsError(f"`train.{name}` must be at least 0; got {getattr(self, name)}.")
+        for name, known in (("precision", DTYPES), ("schedule", SCHEDULES), ("input_scale", INPUT_SCALES)):
+            if getattr(self, name) not in known:
+                raise ParamsError(f"`train.{name}` must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
         find_loss(self.loss)
+
+    def epoch_steps(self, capture_count: int) -> int:
+        """Return the optimiser steps of an epoch over so many captures; at least one."""
+        return self.steps_per_epoch or max(1, capture_count // self.batch_size)
+
+    def stretches(self, pair: Pair) -> bool:
+        """Tell whether the network of `pair` sees stretched pictures."""
+        return is_stretched(pair, self.input_scale)
 
 
 @dataclass(frozen=True)
@@ -94,7 +119,8 @@ class Epoch:
 
     Attributes:
         number: Counted from 1.
-        metrics: "train/loss", "train/learning_rate" (of its last step) and, where it was validated, what that gave.
+        metrics: "train/loss", "train/learning_rate" (of its last step), with fp16 "train/skipped_count" (steps left out
+            so far, over all attempts) and, where it was validated, what that gave.
         seconds: Its duration, validation included.
         crops_per_second: Training crops per second of training.
     """

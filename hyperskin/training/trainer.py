@@ -60,10 +60,11 @@ class UnderWay:
 class Trainer:
     """The state of a training: everything that moves from step to step."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, *, steps_per_epoch: int) -> None:
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # stubs lack it
         self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
         self.device = device
         self.loss = find_loss(recipe.loss, mrae_floor=recipe.mrae_floor)
         self.optimiser = torch.optim.Adam(
@@ -113,6 +114,8 @@ class Trainer:
         done = self.under_way
         require_few_skipped(done.skipped_count, done.steps, epoch=number)
         metrics = {"train/loss": done.loss_sum / done.steps, "train/learning_rate": done.learning_rate}
+        if self.scaler.is_enabled():
+            metrics["train/skipped_count"] = float(self.skipped_count)
         require_no_explosion([*(epoch.metrics["train/loss"] for epoch in self.history), metrics["train/loss"]])
         if number % self.recipe.validate_every == 0 or self._limit(number) is not None:
             metrics |= self._validate(validate)
@@ -192,7 +195,7 @@ class Trainer:
         began_s = time.monotonic() - done.steps_s
         is_asked = False
         steps = progress(
-            range(done.steps, self.recipe.steps_per_epoch),
+            range(done.steps, self.steps_per_epoch),
             desc=f"epoch {number}",
             unit=" crops",
             unit_scale=self.recipe.batch_size,
@@ -244,10 +247,15 @@ class Trainer:
         return rate
 
     def _position(self) -> float:
-        """Return how much of the training lies behind, 0 to 1, by the limit that is nearer."""
+        """Return where on the cosine the training is: 0 to 1 by the limit that is nearer, or counted in epochs.
+
+        Beyond 1 the cosine goes back up, and beyond 2 down again.
+        """
+        if self.recipe.schedule == "cosine_per_epoch":
+            return self.step / self.steps_per_epoch
         fractions = [0.0]
         if self.recipe.epochs is not None:
-            fractions.append(self.step / (self.recipe.epochs * self.recipe.steps_per_epoch))
+            fractions.append(self.step / (self.recipe.epochs * self.steps_per_epoch))
         if self.recipe.seconds is not None:
             fractions.append(self.elapsed_s / self.recipe.seconds)
         return min(1.0, max(fractions))

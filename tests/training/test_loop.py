@@ -337,6 +337,7 @@ def half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_overflowing_steps_are_skipped_and_counted(job: Job) -> None:
     trained = job.run(replace(RECIPE, precision="fp16"), Overflowing(largest_scale=2.0**15))
     assert trained.skipped_count == 1
+    assert [epoch.metrics["train/skipped_count"] for epoch in trained.history] == [1, 1, 1, 1]  # so far
     kept = load_checkpoint(job.checkpoint, unit_key="unit")
     assert kept is not None
     assert kept.skipped_count == 1
@@ -417,3 +418,21 @@ def test_a_gpu_learns_what_the_cpu_learns(
     on_cpu = fresh().run(recipe)
     assert on_gpu.history[-1].metrics["train/loss"] == pytest.approx(on_cpu.history[-1].metrics["train/loss"], rel=0.2)
     assert next(on_gpu.network.parameters()).device == cuda
+    assert ("train/skipped_count" in on_gpu.history[0].metrics) == (precision == "fp16")
+
+
+_ON_CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize("where", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=_ON_CUDA)])
+def test_steps_whose_half_precision_gradients_overflow_are_skipped_and_told(job: Job, where: str) -> None:
+    """The scale begins at 65536 and halves with every step left out, until the gradients of this loss fit."""
+    if where == "cpu" and not survives_on_cpu("fp16"):
+        pytest.skip("this CPU dies of fp16")
+    recipe = replace(RECIPE, epochs=3, steps_per_epoch=20, precision="fp16")
+    network = Overflowing(largest_scale=1.5 * 2.0**13)  # 2**14 is too much, with room for rounding
+    trained = job.run(recipe, network, device=torch.device(where), validate=lambda _: {"val_sam/masked": 1.0})
+    assert trained.skipped_count == 3
+    assert [epoch.metrics["train/skipped_count"] for epoch in trained.history] == [3, 3, 3]
+    assert trained.history[-1].metrics["train/loss"] < trained.history[0].metrics["train/loss"]
+    assert all(weights.dtype == torch.float32 for weights in trained.network.state_dict().values())

@@ -288,6 +288,8 @@ def test_skipped_steps_of_half_precision_are_counted_over_all_attempts(
         run_asked(job, Asked(at), recipe, network=network())
     resumed = job.run(recipe, network())
     assert resumed.skipped_count == whole.skipped_count == 2
+    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
+    assert resumed.history[-1].metrics["train/skipped_count"] == 2
     assert_equal(weights_of(resumed.network), weights_of(whole.network))
 
 
