@@ -15,10 +15,12 @@ from tqdm import tqdm
 
 from hyperskin.data.frames import PairFiles, read_frame
 from hyperskin.data.manifest import Manifest
+from hyperskin.metrics.pointwise import mae, mrae
 from hyperskin.metrics.sam import sam
 from hyperskin.metrics.ssim import ssim
 from hyperskin.models.baselines import build, parameter_count
 from hyperskin.models.regression import RegressionSums
+from hyperskin.models.stretched import Stretched
 from hyperskin.pairs import Pair
 from hyperskin.steps.evaluate import Reconstruct
 from hyperskin.steps.unit import Unit
@@ -27,6 +29,7 @@ from hyperskin.training.recipe import Epoch, Recipe
 from hyperskin.training.reconstruct import reconstruct
 
 _DATA_RANGE = 1.0
+_ERRORS = {"val_mae/full": mae, "val_mrae/full": mrae}  # validated where they choose the best epoch
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Fitted:
     Attributes:
         reconstruct: Input to cube.
         parameter_count: Numbers that were fitted.
-        network: The network; None for a regression.
+        network: The network, with the scaling of its input; None for a regression.
         metrics: Numbers for the run, such as the best epoch.
     """
 
@@ -69,7 +72,7 @@ def fit_network(
     on_epoch: Callable[[Epoch], None],
     should_stop: Callable[[], bool],
 ) -> Fitted:
-    """Train a network, choosing the epoch with the lowest spectral angle on the validation captures.
+    """Train a network, choosing the epoch by `train.monitor` on the validation captures.
 
     Args:
         unit: What to train on what.
@@ -88,18 +91,21 @@ def fit_network(
     ).to(device)
     camera = unit.recipe["camera"]
     validation = manifest.pair_files("valid", unit.pair)
+    recipe = make_recipe(unit)
+    whole_frames = Stretched if recipe.stretches(unit.pair) else _as_it_is
     trained = train(
         network,
         files=manifest.pair_files("train", unit.pair),
         pair=unit.pair,
         camera=camera,
-        recipe=make_recipe(unit),
+        recipe=recipe,
         device=device,
         validate=lambda candidate: validate(
-            lambda given: reconstruct(candidate, given, device=device),
+            lambda given: reconstruct(whole_frames(candidate), given, device=device),
             until_stopped(validation, should_stop),
             unit.pair,
             camera=camera,
+            monitor=recipe.monitor,
         ),
         checkpoint=checkpoint,
         unit_key=unit.key,
@@ -108,10 +114,11 @@ def fit_network(
         should_stop=should_stop,
         progress=_bar,
     )
+    network = whole_frames(trained.network)
     return Fitted(
-        reconstruct=lambda given: reconstruct(trained.network, given, device=device),
-        parameter_count=parameter_count(trained.network),
-        network=trained.network,
+        reconstruct=lambda given: reconstruct(network, given, device=device),
+        parameter_count=parameter_count(network),
+        network=network,
         metrics={"train/best_epoch": float(trained.best_epoch), "train/best_val": trained.best_value},
     )
 
@@ -132,9 +139,17 @@ def make_recipe(unit: Unit) -> Recipe:
 
 
 def validate(
-    reconstruct_frame: Reconstruct, files: Iterable[PairFiles], pair: Pair, *, camera: str
+    reconstruct_frame: Reconstruct, files: Iterable[PairFiles], pair: Pair, *, camera: str, monitor: str
 ) -> dict[str, float]:
-    """Return the mean spectral angle and similarity over the validation captures, masked and full."""
+    """Return means over the validation captures: angle and similarity, masked and full, and the error `monitor` names.
+
+    Args:
+        reconstruct_frame: Input to cube.
+        files: The captures.
+        pair: The reconstruction task.
+        camera: Whose RGB goes in.
+        monitor: The metric that chooses the best epoch.
+    """
     found: dict[str, list[float]] = {}
     for file in files:
         frame = read_frame(file, pair, camera=camera)
@@ -147,7 +162,13 @@ def validate(
             similarity = ssim(estimate, frame.reference, chosen, data_range=_DATA_RANGE).value
             found.setdefault(f"val_sam/{region}", []).append(angle)
             found.setdefault(f"val_ssim/{region}", []).append(similarity)
+        if monitor in _ERRORS:
+            found.setdefault(monitor, []).append(_ERRORS[monitor](estimate, frame.reference, frame.valid))
     return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def _as_it_is(network: nn.Module) -> nn.Module:
+    return network
 
 
 def _bar(steps: Iterable[int], **description: Any) -> Iterable[int]:

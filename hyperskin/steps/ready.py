@@ -11,6 +11,7 @@ from hyperskin.models.baselines import build
 from hyperskin.steps.fit import make_recipe
 from hyperskin.steps.unit import Unit
 from hyperskin.training.device import find_device, survives_on_cpu
+from hyperskin.training.recipe import Recipe
 
 
 def require_trainable(unit: Unit, manifest: Manifest) -> None:
@@ -24,12 +25,19 @@ def require_trainable(unit: Unit, manifest: Manifest) -> None:
         DataError: A training capture lacks what the pair or the camera needs.
         ShapeError: A crop does not fit into every training capture.
     """
-    if unit.regression_kind is None:
-        with torch.device("meta"):
-            build(unit.model, in_channels=unit.pair.in_channels, out_channels=unit.pair.out_channels, **unit.config)
-        precision = make_recipe(unit).precision
-        if find_device().type == "cpu" and not survives_on_cpu(precision):
-            raise ParamsError(f"`train.precision` must be one this CPU can compute; it dies of {precision}: use fp32.")
+    recipe = None if unit.regression_kind is not None else _require_network(unit)
     with StoredCaptures(manifest.pair_files("train", unit.pair), unit.pair, camera=unit.recipe["camera"]) as captures:
-        if unit.regression_kind is None:
-            require_room(captures, unit.recipe["crop_px"])
+        if recipe is not None:
+            require_room(captures, recipe.crop_px, padding_px=recipe.crop_padding_px)
+
+
+def _require_network(unit: Unit) -> Recipe:
+    """Return the recipe of a network that can be built and trained on this device."""
+    with torch.device("meta"):
+        build(unit.model, in_channels=unit.pair.in_channels, out_channels=unit.pair.out_channels, **unit.config)
+    recipe = make_recipe(unit)
+    if find_device().type == "cpu" and not survives_on_cpu(recipe.precision):
+        raise ParamsError(
+            f"`train.precision` must be one this CPU can compute; it dies of {recipe.precision}: use fp32."
+        )
+    return recipe

@@ -64,7 +64,10 @@ class File:
 
 @dataclass(frozen=True)
 class Weights:
-    """The trained network as numbers by name, and all it takes to build it again and to register it."""
+    """The trained network as numbers by name, and all it takes to build it again and to register it.
+
+    One that is `stretched` stretches every picture first; records without that word are of networks that do not.
+    """
 
     model: str
     config: dict[str, int]
@@ -72,6 +75,7 @@ class Weights:
     parameter_count: int
     size_multiple: int
     sha256: str
+    stretched: bool = False
 
 
 @dataclass(frozen=True)

@@ -262,10 +262,12 @@ class RunLog:
             parameter_count: Number of trained weights.
             size_multiple: Height and width must be multiples of this; whoever predicts pads to it.
         """
+        from hyperskin.models.stretched import Stretched
         from hyperskin.tracking.weights import keep_weights
 
         sha256 = keep_weights(network, self._journal.network)
-        self._note(Weights(model, dict(config), pair.name, parameter_count, size_multiple, sha256))
+        stretched = isinstance(network, Stretched)
+        self._note(Weights(model, dict(config), pair.name, parameter_count, size_multiple, sha256, stretched))
 
     def set_tag(self, key: str, value: str) -> None:
         """Note a tag; it replaces an earlier one of the same name."""

@@ -30,7 +30,7 @@ _SCORES = (
 )
 _PROGRESS = ("While training", ("val_sam/masked", "val_sam/full"))
 # The page adds a chart for every other metric; these sections catch them, folded.
-_FOLDED = ("sam", "ssim", "rmse", "psnr", "mae", "mrae", "val_sam", "val_ssim", "train", "cost")
+_FOLDED = ("sam", "ssim", "rmse", "psnr", "mae", "mrae", "val_sam", "val_ssim", "val_mae", "val_mrae", "train", "cost")
 _SHOWN_BY_MLFLOW = ("Model metrics", "System metrics")
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from hyperskin.atomic import atomic_path, file_sha256
 from hyperskin.errors import DataError, HyperSkinError
 from hyperskin.models.baselines import build
+from hyperskin.models.stretched import Stretched
 from hyperskin.pairs import Pair, find_pair
 from hyperskin.tracking.answers import first_line, is_away
 from hyperskin.tracking.journal import Journal
@@ -68,5 +69,7 @@ def _load(path: Path, weights: Weights, pair: Pair) -> nn.Module:
         )
     state: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     network = build(weights.model, in_channels=pair.in_channels, out_channels=pair.out_channels, **weights.config)
+    if weights.stretched:
+        network = Stretched(network)
     network.load_state_dict(state, strict=True)
     return network

@@ -15,6 +15,7 @@ import torch
 from mlflow import MlflowClient
 
 from hyperskin.errors import DataError, VersionError
+from hyperskin.models.stretched import Stretched
 from hyperskin.pairs import find_pair
 from hyperskin.tracking import stored
 from hyperskin.tracking.notes import SCORES
@@ -38,7 +39,7 @@ import mlflow, numpy as np
 model = mlflow.pyfunc.load_model(sys.argv[1])
 sums = []
 for shape in json.loads(sys.argv[2]):
-    frames = np.random.default_rng(1).random(shape, dtype=np.float32)
+    frames = np.float32(0.5) * np.random.default_rng(1).random(shape, dtype=np.float32)
     answer = model.predict(frames)
     sums.append([list(answer.shape), float(answer.astype(np.float64).sum())])
 print(json.dumps(sums))
@@ -76,7 +77,7 @@ def _load_as_stranger(uri, model_uri, shapes):
 def _compute(network, shapes):
     sums = []
     for shape in shapes:
-        frames = np.random.default_rng(1).random(shape, dtype=np.float32)
+        frames = np.float32(0.5) * np.random.default_rng(1).random(shape, dtype=np.float32)
         with torch.inference_mode():
             answer = network.eval()(torch.from_numpy(frames)).double()
         sums.append([list(answer.shape), float(answer.sum())])
@@ -217,3 +218,15 @@ def test_every_baseline_is_loaded_by_stock_mlflow_at_two_sizes(uri, finish, prov
     for (shape, total), (expected_shape, expected_total) in zip(loaded, _compute(network, shapes), strict=True):
         assert shape == expected_shape
         assert total == pytest.approx(expected_total, rel=1e-4)
+
+
+def test_a_stretched_network_stretches_wherever_it_is_loaded(uri, network, finish, provenance):
+    stretched = Stretched(network)
+    fields = {"manifest": provenance.manifest, "parameter_count": 868, "size_multiple": 1}
+    register(uri, stretched, run_id=finish(), pair=PAIR, **fields)
+    shapes = [[1, 3, 48, 40], [2, 3, 64, 64]]
+    loaded = _load_as_stranger(uri, f"models:/{NAME}@{CANDIDATE}", shapes)
+    for (shape, total), (expected_shape, expected_total) in zip(loaded, _compute(stretched, shapes), strict=True):
+        assert shape == expected_shape
+        assert total == pytest.approx(expected_total, rel=1e-4)
+    assert loaded[0][1] != pytest.approx(_compute(network, shapes)[0][1], rel=1e-2)
