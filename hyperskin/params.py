@@ -185,14 +185,19 @@ class TrainParams(_Section):
     camera: str
     epochs: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
-    steps_per_epoch: int = Field(ge=1)
+    steps_per_epoch: int | None = Field(ge=1)
     crop_px: int = Field(ge=8)
+    crop_padding_px: int = Field(ge=0)
+    crop_stride_px: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     final_learning_rate: float = Field(gt=0)
+    schedule: Literal["cosine", "cosine_per_epoch"]
     loss: Literal["l1", "mrae"]
     precision: Literal["fp32", "bf16", "fp16"]
     augment: bool
+    input_scale: Literal["fixed", "min_max"]
+    monitor: Literal["val_sam/masked", "val_mae/full", "val_mrae/full"]
     seed: int = Field(ge=0)
     slots: int = Field(ge=1)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from hyperskin.commands.recipes import RECIPES, RecipeName, TrainingRecipe
 from hyperskin.data.test_sets import OWN
 from hyperskin.phantom.recipe import held_out, plan_subjects
 from hyperskin.sources.phantom import CAPTURES
@@ -29,10 +30,7 @@ class Profile:
     subjects: int
     size_px: int
     reference_lines: int
-    hscnn_plus: str
-    hrnet: str
-    mst_plus_plus: str
-    epochs: str
+    networks: Mapping[str, str]
     seconds: str
     trials: int
     trial_epochs: str
@@ -42,7 +40,7 @@ class Profile:
     batch_size: int
     learning_rate: str
     precision: str
-    augment: str
+    own_rates: Mapping[str, str] = field(default_factory=dict)
 
 
 PROFILES = {
@@ -51,10 +49,7 @@ PROFILES = {
         subjects=12,
         size_px=64,
         reference_lines=20,
-        hscnn_plus="{blocks: 3, learning_rate: 1e-3}",
-        hrnet="{width: 8}",
-        mst_plus_plus="{stages: 1}",
-        epochs="null",
+        networks={"hscnn_plus": "blocks: 3", "hrnet": "width: 8", "mst_plus_plus": "stages: 1"},
         seconds="75",
         trials=8,
         trial_epochs="null",
@@ -64,17 +59,14 @@ PROFILES = {
         batch_size=2,
         learning_rate="2e-3",
         precision="fp32",
-        augment="true",
+        own_rates={"hscnn_plus": "1e-3"},
     ),
     "study": Profile(
         explanation="an hour or two on a CPU, minutes on a GPU; networks of middle size",
         subjects=24,
         size_px=128,
         reference_lines=20,
-        hscnn_plus="{blocks: 6}",
-        hrnet="{width: 16}",
-        mst_plus_plus="{stages: 2}",
-        epochs="null",
+        networks={"hscnn_plus": "blocks: 6", "hrnet": "width: 16", "mst_plus_plus": "stages: 2"},
         seconds="1200",
         trials=20,
         trial_epochs="null",
@@ -84,17 +76,13 @@ PROFILES = {
         batch_size=2,
         learning_rate="1e-3",
         precision="fp32",
-        augment="true",
     ),
     "paper": Profile(
-        explanation="what the paper did: 100 epochs, 128 px crops, Adam 4e-4, 16 bit; needs a GPU",
+        explanation="as big as in the paper: frames of 1024 px, crops of 128 px, 16 bit, whole networks; needs a GPU",
         subjects=51,
         size_px=1024,
         reference_lines=100,
-        hscnn_plus="{blocks: 30}",
-        hrnet="{width: 64}",
-        mst_plus_plus="{stages: 3}",
-        epochs="100",
+        networks={"hscnn_plus": "blocks: 30", "hrnet": "width: 64", "mst_plus_plus": "stages: 3"},
         seconds="null",
         trials=30,
         trial_epochs="10",
@@ -104,7 +92,6 @@ PROFILES = {
         batch_size=2,
         learning_rate="4e-4",
         precision="fp16",
-        augment="false",
     ),
 }
 
@@ -121,6 +108,7 @@ class Choice:
 
     source: str
     profile: str
+    recipe: RecipeName
     subjects: int
     captures: tuple[str, ...]
     size_px: int
@@ -133,10 +121,12 @@ class Choice:
     test_set: str = OWN
 
     @classmethod
-    def bare(cls, profile: str) -> Choice:
-        """Return the choice of somebody who names a profile and nothing else: the phantom, as big as it says."""
+    def bare(cls, profile: str, recipe: RecipeName) -> Choice:
+        """Return the choice of somebody who names profile and recipe alone: the phantom, as big as the profile says."""
         size = PROFILES[profile]
-        return cls("phantom", profile, subjects=size.subjects, captures=CAPTURES, size_px=size.size_px, seed=SEED)
+        return cls(
+            "phantom", profile, recipe, subjects=size.subjects, captures=CAPTURES, size_px=size.size_px, seed=SEED
+        )
 
     def fill(self, held_out: HeldOut) -> str:
         """Return the text of params.yaml."""
@@ -147,8 +137,11 @@ class Choice:
         return render_template(
             {
                 **vars(profile),
+                **_training(profile, RECIPES[self.recipe], crop_px),
                 "source": self.source,
                 "profile": self.profile,
+                "recipe": self.recipe,
+                "recipe_explanation": RECIPES[self.recipe].explanation,
                 "path": _quote("" if self.path is None else str(self.path.resolve())),
                 "masks": _quote("" if self.masks is None else str(self.masks.resolve())),
                 "mask_suffix": _quote(self.mask_suffix),
@@ -165,20 +158,45 @@ class Choice:
                 "valid": _quote_list(valid),
                 **fractions(test, valid),
                 "pairs": f"[{', '.join(('rgb_vis',) if self.source == 'cave' else self.pairs)}]",
-                "crop_px": crop_px,
             }
         )
 
 
-def bare_params(profile: str) -> str:
-    """Return the params.yaml of somebody who names a profile and nothing else."""
-    choice = Choice.bare(profile)
+def bare_params(profile: str, recipe: RecipeName) -> str:
+    """Return the params.yaml of somebody who names a profile, a recipe and nothing else."""
+    choice = Choice.bare(profile, recipe)
     return choice.fill(held_out(sorted(plan_subjects(choice.subjects))))
 
 
 def fractions(test: Sequence[str], valid: Sequence[str]) -> dict[str, float]:
     """Return how many subjects the hash rule takes: none for a part whose subjects are named."""
     return {"test_fraction": 0.0 if test else _FRACTION, "valid_fraction": 0.0 if valid else _FRACTION}
+
+
+def _training(profile: Profile, recipe: TrainingRecipe, crop_px: int) -> dict[str, Any]:
+    """Return how networks are trained: as the recipe says, and where it says nothing, as suits the profile's size."""
+    is_full = profile.seconds == "null"
+    own_rates = recipe.own_rates if recipe.learning_rate else profile.own_rates
+    takes_steps = recipe.full_steps is not None and (is_full or recipe.full_steps == "null")
+    return {
+        "networks": "\n".join(
+            f"    {name}: {{{size}{f', learning_rate: {own_rates[name]}' if name in own_rates else ''}}}"
+            for name, size in profile.networks.items()
+        ),
+        "epochs": recipe.full_epochs if is_full else "null",
+        "steps_per_epoch": recipe.full_steps if takes_steps else profile.steps_per_epoch,
+        "crop_px": crop_px,
+        "crop_padding_px": crop_px if recipe.padded else 0,
+        "crop_stride_px": recipe.crop_stride_px,
+        "batch_size": recipe.batch_size or profile.batch_size,
+        "learning_rate": recipe.learning_rate or profile.learning_rate,
+        "schedule": recipe.schedule,
+        "loss": recipe.loss,
+        "precision": recipe.precision or profile.precision,
+        "augment": recipe.augment,
+        "input_scale": recipe.input_scale,
+        "monitor": recipe.monitor,
+    }
 
 
 def render_template(values: dict[str, Any]) -> str:

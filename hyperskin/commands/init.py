@@ -21,6 +21,7 @@ from hyperskin.commands.archive import (
     warn_of_other_splits,
 )
 from hyperskin.commands.choice import PROFILES, SEED, Choice, HeldOut, bare_params, fractions
+from hyperskin.commands.recipes import RECIPES, RecipeName
 from hyperskin.data.sources import SourceCapture, SourceFile, write_sources
 from hyperskin.data.split import assign_splits, choose_held_out
 from hyperskin.data.test_sets import OWN, name_test_set
@@ -46,6 +47,7 @@ def init(
     *,
     source: Literal["phantom", "lumo", "cave", "hyperskin"] = "phantom",
     profile: Literal["demo", "study", "paper"] = "demo",
+    recipe: RecipeName = "ours",
     path: Path | None = None,
     masks: Path | None = None,
     mask_suffix: str = "",
@@ -59,7 +61,7 @@ def init(
     overwrite: bool = False,
     rescan: bool = False,
 ) -> None:
-    """Write params.yaml for a source and a profile, and list every capture in data/sources.
+    """Write params.yaml for a source, a profile and a recipe, and list every capture in data/sources.
 
     A source says where captures come from; everything after it is the same for all:
 
@@ -72,11 +74,22 @@ def init(
 
     - demo: minutes on two CPU cores, openly reduced networks; phantom: 72 captures, about 0.4 GB of counts.
     - study: an hour or two on a CPU; phantom: 144 captures, about 2.8 GB of counts.
-    - paper: on a GPU, 100 epochs at 16 bit as in the paper; phantom: 306 captures, about 340 GB of counts.
+    - paper: on a GPU, frames and networks as big as in the paper; phantom: 306 captures, about 340 GB of counts.
+
+    A recipe says how networks are trained, at any size; docs/recipes.md compares them:
+
+    - ours: one cosine, crops within the frames, flips and turns, the epoch of the best masked angle.
+    - paper: what the text of Hyper-Skin (2023) says: rate 4e-4, batches of 2, plain random crops; 100 epochs.
+    - reference-2023: what the code of its authors does: a rate that goes up in every other epoch, zeros around the
+      frames, pictures stretched one by one, the epoch of the lowest L1; 10 epochs.
+    - toolbox: what the training code of MST++ (NTIRE 2022) does: relative error, batches of 20; 300 epochs.
+
+    The profiles demo and study end a training by seconds instead, whatever the recipe.
 
     Args:
         source: Where captures come from.
         profile: How big the trainings and the phantom are.
+        recipe: How networks are trained.
         path: Folder with the originals, of any nesting; the phantom has none.
         masks: Folder with given masks, in place of the archive's; a mask belongs to the capture its name begins with.
         mask_suffix: Of several masks of one capture, take those whose name ends so; default: all, united.
@@ -109,6 +122,7 @@ def init(
     choice = Choice(
         source,
         profile,
+        recipe,
         subjects=PROFILES[profile].subjects if subjects is None else subjects,
         captures=captures or CAPTURES,
         size_px=PROFILES[profile].size_px if size is None else size,
@@ -122,12 +136,13 @@ def init(
     else:
         _init_files(choice, test_set, test, valid, overwrite)
     _log.info("%s: profile %s, %s", FILE_NAME, profile, PROFILES[profile].explanation)
+    _log.info("%s: recipe %s, %s", FILE_NAME, recipe, RECIPES[recipe].explanation)
     _log.info("next: %s", "make demo, or dvc repro" if (source, profile) == ("phantom", "demo") else "dvc repro")
 
 
 def shipped_params() -> str:
     """Return the params.yaml that the repository ships."""
-    return bare_params("demo")
+    return bare_params("demo", "ours")
 
 
 def _refuse(options: Mapping[str, Any], reason: str) -> None:
@@ -263,7 +278,7 @@ def _refuse_to_lose_edits(text: str, overwrite: bool) -> None:
     if overwrite or not path.is_file():
         return
     there = path.read_text(encoding="utf-8", errors="replace")
-    if there in {text, *map(bare_params, PROFILES)}:
+    if there in {text, *_unedited()}:
         return
     raise ParamsError(
         f"{FILE_NAME} is there and may hold edits: `--overwrite` would lose {_describe_losses(there, text)}; "
@@ -271,13 +286,18 @@ def _refuse_to_lose_edits(text: str, overwrite: bool) -> None:
     )
 
 
+def _unedited() -> list[str]:
+    """Return what `hyperskin init` writes for somebody who names profile and recipe alone."""
+    return [bare_params(profile, recipe) for profile in PROFILES for recipe in RECIPES]
+
+
 def _describe_losses(there: str, text: str) -> str:
-    """Return the values of one params.yaml that `text`, or the profile nearest to it, does not have; a few by name."""
+    """Return the values of a params.yaml that `text`, or the nearest unedited one, does not have; a few by name."""
     try:
         old = _flatten(section_values(Params.parse_text(there, FILE_NAME)))
     except HyperSkinError:  # of another version, or half edited: nobody knows what it means
         return "all that it holds"
-    lost = min((_list_losses(old, base) for base in (text, *map(bare_params, PROFILES))), key=len)
+    lost = min((_list_losses(old, base) for base in (text, *_unedited())), key=len)
     more = f" and {len(lost) - _SHOWN_LOSSES} more" if len(lost) > _SHOWN_LOSSES else ""
     return ", ".join(lost[:_SHOWN_LOSSES]) + more if lost else "comments or layout of yours"
 

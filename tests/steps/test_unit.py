@@ -38,7 +38,19 @@ def test_equal_units_have_equal_keys() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 2}, {"crop_px": 24}, {"loss": "mrae"}, {"seconds": 61.0}, {"models": {"hrnet": {"width": 32}}}],
+    [
+        {"seed": 2},
+        {"crop_px": 24},
+        {"loss": "mrae"},
+        {"seconds": 61.0},
+        {"models": {"hrnet": {"width": 32}}},
+        {"schedule": "cosine_per_epoch"},
+        {"crop_padding_px": 8},
+        {"crop_stride_px": 8},
+        {"input_scale": "min_max"},
+        {"monitor": "val_mae/full"},
+        {"steps_per_epoch": None},
+    ],
 )
 def test_a_parameter_that_decides_changes_the_key(change: dict[str, Any]) -> None:
     assert _key(**change) != _key()
