@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hyperskin.bands import Bands
 from hyperskin.errors import DataError
 
 Plane = npt.NDArray[np.floating[Any]]
 
-# The archive's own pairs reach 0.995 upright (median of 18), and 0.48 more than any other way round.
-_LEAST = 0.9
+# Upright, the green of a cube and the brightness of its picture correlate by 0.995 or more on 42 phantoms and five
+# public scenes, whatever the subject wears, once the cube is curved as pictures are; the plain mean of a cube falls to
+# 0.83. A face turned another way round reaches 0.95, another capture's picture 0.64 (median). The archive's users found
+# 0.995 (median of 18); its minimum nobody told, so that less must do.
+_LEAST = 0.8
 _LUMA = (0.299, 0.587, 0.114)
 _TURNS: dict[str, Callable[[Plane], Plane]] = {
     "upright": lambda plane: plane,
@@ -27,6 +31,13 @@ _TURNS: dict[str, Callable[[Plane], Plane]] = {
 }
 
 
+def green(cube: npt.NDArray[Any], bands: Bands) -> Plane:
+    """Return the mean over 500 to 610 nm, (H, W) float64, most of what makes a picture's brightness."""
+    centres_nm = bands.centres_nm()
+    plane: Plane = cube[..., (centres_nm >= 500) & (centres_nm <= 610)].mean(axis=2, dtype=np.float64)
+    return plane
+
+
 def luma(rgb: npt.NDArray[Any]) -> Plane:
     """Return the brightness of a picture, (H, W) float64 from (H, W, 3), by the weights of Rec. 601."""
     brightness: Plane = rgb.astype(np.float64) @ np.asarray(_LUMA)
@@ -35,6 +46,9 @@ def luma(rgb: npt.NDArray[Any]) -> Plane:
 
 def require_upright(plane: Plane, picture: Plane, *, what: str, like: str) -> float:
     """Return how well a plane of a cube correlates with a picture, both (H, W), once no other way round does better.
+
+    A picture for a screen is curved, reflectance is not, and which one a file holds it need not say: the plane counts
+    as it is or by its root, whichever fits better.
 
     Args:
         plane: One band, or the mean of several.
@@ -63,11 +77,12 @@ def require_upright(plane: Plane, picture: Plane, *, what: str, like: str) -> fl
 
 
 def correlations(plane: Plane, picture: Plane) -> dict[str, float]:
-    """Return the correlation of a picture with a plane in every way round that fits its shape."""
+    """Return the correlation of a picture with a plane, or its root, in every way round that fits its shape."""
+    curves = (plane, np.sqrt(np.clip(plane, 0, None)))
     return {
-        name: _correlation(turned, picture)
+        name: max(_correlation(turn(curve), picture) for curve in curves)
         for name, turn in _TURNS.items()
-        if (turned := turn(plane)).shape == picture.shape
+        if turn(plane).shape == picture.shape
     }
 
 

@@ -19,7 +19,7 @@ from hyperskin.errors import DataError, LeakageError
 from hyperskin.sources.decode import open_picture
 from hyperskin.sources.layouts import DOMAINS, Layout, Part, recognise
 from hyperskin.sources.matlab import MatArray, open_array
-from hyperskin.sources.orientation import luma, require_upright
+from hyperskin.sources.orientation import green, luma, require_upright
 from hyperskin.sources.source import GivenCubes, GivenInputs, Original, OriginalFile
 
 _log = logging.getLogger(__name__)
@@ -308,8 +308,8 @@ def _prove_cubes(cubes: Mapping[str, Floats], paths: Mapping[str, Path]) -> dict
     notes: dict[str, Any] = {}
     picture = next((path for name, path in paths.items() if name.startswith("rgb_")), None)
     if "vis" in cubes and picture is not None:
-        mean = cubes["vis"].mean(axis=2, dtype=np.float64)
-        notes["vis_upright"] = _prove(mean, luma(_read_rgb(picture)), paths["vis"], picture)
+        seen = green(cubes["vis"], VIS)
+        notes["vis_upright"] = _prove(seen, luma(_read_rgb(picture)), paths["vis"], picture)
     if {"vis", "nir"} <= cubes.keys():
         vis_700, nir_700 = cubes["vis"][..., -1], cubes["nir"][..., 0]
         notes["nir_upright"] = _prove(nir_700, vis_700, paths["nir"], paths["vis"])
