@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 _MOST_CONSTRAINED = 4
 _RANK = 1e-11  # singular values below this share of the largest are zero
 _CANCELS = 1e-9  # a squared residual below this share of the right side's is computed band by band
-_BLOCK_ROWS = 4096
+_BLOCK_ROWS = 16_384
 
 
 @dataclass(frozen=True)
