@@ -139,6 +139,22 @@ def test_eyes_and_mouth_are_found(subject, pose):
     assert len(eyes)
 
 
+@pytest.mark.parametrize(
+    ("name", "seed"), [("p003_neutral_left", 3), ("p003_smile_right", 3), ("p010_neutral_left", 3),
+                       ("p012_neutral_right", 4)],
+)  # fmt: skip
+def test_hair_and_beard_are_no_eyes_of_a_small_dark_face(name, seed):
+    """At 64 px eyes are three pixels wide, and a beard has more places without blood; better none than those."""
+    capture = CaptureId.parse(name)
+    lines = Scene.of(capture, Recipe(seed, plan_subjects(12)[capture.subject], 64, 64)).lines(0, 64)
+    labels = np.array(LABELS)[lines.labels]
+    cube = lines.vis + 0.003 * np.random.default_rng(0).standard_normal(lines.vis.shape, dtype=np.float32)
+    found = find_landmarks(cube, VIS, np.isin(labels, SUBJECT_LABELS), direction=capture.direction)
+    eyes = np.argwhere(np.isin(labels, ("sclera", "iris")))
+    for point in (found.right_eye, found.left_eye):
+        assert np.hypot(*(eyes - point).T).min() < 6, "0.09 of the frame, as far off as an outline may be"
+
+
 def test_brightness_does_not_count():
     shot = shoot("p002_neutral_front")
     dimmer = 0.5 * shot.cube
