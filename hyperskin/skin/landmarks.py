@@ -64,7 +64,8 @@ _LEAST_SCORE = 0.02
 
 # A face by its outline alone: rows below the hairline and eye distance, in widths of the mask at the eyes.
 _OUTLINE_EYES, _OUTLINE_MOUTH, _OUTLINE_DISTANCE = 0.29, 0.66, 0.36
-_OUTLINE_TURN = 0.45
+_TURNS = {"front": 0.0, "left": 0.45, "right": -0.45}  # of a face by where it looks; seen ones lie within 0.2 of it
+_CONTRADICTS = 0.3
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,14 @@ def find_landmarks(cube: Cube, bands: Bands, mask: Bools, *, direction: Directio
     """Return where eyes and mouth are.
 
     Eyes hold less blood than any skin, lips more; of all places that do, the two and the one are taken that lie as a
-    face has them. Where there are none, or the bands cannot tell, the outline of the mask has to do.
+    face has them. Where there are none, where they look elsewhere than the subject does, or where the bands cannot
+    tell, the outline of the mask has to do.
 
     Args:
         cube: Reflectance, (H, W, C).
         bands: Its bands.
         mask: (H, W) bool, True = subject, neck included or not.
-        direction: Where the subject looks, as far as it is known; only the outline needs it.
+        direction: Where the subject looks, as far as it is known.
 
     Raises:
         ShapeError: The shapes do not fit.
@@ -166,7 +168,9 @@ def find_landmarks(cube: Cube, bands: Bands, mask: Bools, *, direction: Directio
     filled = ndimage.binary_fill_holes(mask)
     if _windows(bands) is not None and (found := _find_features(cube, bands, mask)) is not None:
         right, left, mouth = found
-        return Landmarks(right, left, mouth, _measure_turn(filled, right, left, mouth), "features")
+        turn = _measure_turn(filled, right, left, mouth)
+        if direction is None or abs(turn - _TURNS[direction]) < _CONTRADICTS:
+            return Landmarks(right, left, mouth, turn, "features")
     return _guess_from_outline(filled, direction)
 
 
@@ -338,7 +342,7 @@ def _guess_from_outline(filled: Bools, direction: Direction | None) -> Landmarks
     eye_row, mouth_row = top + _OUTLINE_EYES * width, top + _OUTLINE_MOUTH * width
     near = filled[int(top + 0.15 * width) : int(top + 0.5 * width) + 1]
     inside = np.flatnonzero(near.any(axis=0))
-    turn = {"left": _OUTLINE_TURN, "right": -_OUTLINE_TURN}.get(direction or "front", 0.0)
+    turn = _TURNS[direction or "front"]
     middle = float(inside[0] + inside[-1]) / 2 + turn * width / 2
     half = _OUTLINE_DISTANCE * width / 2 * math.cos(turn)
     return Landmarks((eye_row, middle - half), (eye_row, middle + half), (mouth_row, middle), turn, "outline")

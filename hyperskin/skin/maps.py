@@ -26,7 +26,6 @@ Spectra32 = npt.NDArray[np.float32]
 
 METHODS = ("inverse", "beer_lambert")
 _BLOCK_PX = 16_384
-_LEAST_SKIN = 0.5  # of the pixels of a bin
 
 
 @dataclass(frozen=True)

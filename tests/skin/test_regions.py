@@ -155,6 +155,12 @@ def test_hair_and_beard_are_no_eyes_of_a_small_dark_face(name, seed):
         assert np.hypot(*(eyes - point).T).min() < 6, "0.09 of the frame, as far off as an outline may be"
 
 
+def test_features_that_look_elsewhere_than_the_subject_are_none():
+    shot = shoot("p002_neutral_left")
+    for direction, found_by in ((None, "features"), ("left", "features"), ("front", "outline"), ("right", "outline")):
+        assert find_landmarks(shot.cube, VIS, shot.subject, direction=direction).found_by == found_by
+
+
 def test_brightness_does_not_count():
     shot = shoot("p002_neutral_front")
     dimmer = 0.5 * shot.cube
