@@ -25,10 +25,11 @@ import numpy.typing as npt
 from scipy.optimize import least_squares, nnls
 
 from hyperskin.bands import VIS, regular_bands
-from hyperskin.skin.inverse import draw_skin, inverse_model
+from hyperskin.skin.inverse import inverse_model
 from hyperskin.skin.maps import skin_maps
 from hyperskin.skin.nnls import solve_nonnegative
 from hyperskin.skin.optics import Skin, skin_reflectance
+from hyperskin.skin.sampling import draw_skin
 
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T")

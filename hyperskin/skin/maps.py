@@ -14,7 +14,8 @@ from hyperskin.bands import Bands
 from hyperskin.cube import Cube, require_cube
 from hyperskin.errors import DataError, ShapeError, UnknownNameError
 from hyperskin.skin.indices import INDICES, absorbance, covers_index, index_weights
-from hyperskin.skin.inverse import can_invert, default_noise, inverse_model
+from hyperskin.skin.inverse import can_invert, inverse_model
+from hyperskin.skin.sampling import default_noise
 from hyperskin.skin.typology import individual_typology_angle, sees_colour
 from hyperskin.skin.unmixing import FIRST_NM, LAST_NM, can_unmix, unmix
 
@@ -103,7 +104,7 @@ def skin_maps(
         method: "inverse", a regression trained on the forward model (`hyperskin.skin.inverse`), or "beer_lambert",
             linear unmixing without uncertainty (`hyperskin.skin.unmixing`). The indices are the same.
         noise: Standard deviation of reflectance in each band, (C,), without binning; that of
-            `hyperskin.skin.inverse.default_noise` if None.
+            `hyperskin.skin.sampling.default_noise` if None.
         binning: Pixels on a side that are averaged before; every one of them gets the mean's values. Noise falls by as
             much, detail too.
 

@@ -12,7 +12,7 @@ from hyperskin.bands import VIS, Bands
 from hyperskin.data.frames import Frame
 from hyperskin.metrics.sam import spectral_angle_map
 from hyperskin.pairs import Pair
-from hyperskin.skin.inverse import TARGETS
+from hyperskin.skin.chromophore_regression import TARGETS
 from hyperskin.skin.maps import skin_maps
 from hyperskin.spectral.colour import render_srgb
 from hyperskin.steps.bare_skin import BareSkin

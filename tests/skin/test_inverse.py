@@ -11,11 +11,14 @@ import pytest
 from scipy.stats import spearmanr
 
 from hyperskin.bands import FX10, NIR, VIS, Bands, regular_bands
-from hyperskin.errors import DataError, MissingFileError, ShapeError, UnknownNameError
+from hyperskin.errors import DataError, ShapeError, UnknownNameError
+from hyperskin.skin import chromophore_regression as regression
 from hyperskin.skin import inverse
+from hyperskin.skin.chromophore_regression import TARGETS
 from hyperskin.skin.indices import water_index
-from hyperskin.skin.inverse import PRIORS, TARGETS, InverseModel, can_invert, default_noise, draw_skin, inverse_model
+from hyperskin.skin.inverse import can_invert, inverse_model
 from hyperskin.skin.optics import skin_reflectance
+from hyperskin.skin.sampling import PRIORS, default_noise, draw_skin
 from hyperskin.skin.typology import individual_typology_angle
 
 BOTH = Bands((*VIS.wavelength_nm, *NIR.wavelength_nm[1:]))
@@ -294,49 +297,25 @@ def test_parameters_are_plain_values():
     assert len(parameters["digest"]) == 16
 
 
-def test_a_model_comes_back_from_its_file(tmp_path):
-    model = inverse_model(NIR)
-    model.save(tmp_path / "model.npz")
-    again = InverseModel.load(tmp_path / "model.npz")
-    assert again.digest() == model.digest()
-    assert again.parameters() == model.parameters()
-    _, spectra = draw(20, bands=NIR)
-    for name, values in model.estimate(spectra).values.items():
-        np.testing.assert_array_equal(again.estimate(spectra).values[name], values)
-    with np.load(tmp_path / "model.npz", allow_pickle=False) as file:
-        assert file["coefficients"].shape == model.coefficients.shape
-
-
-def test_files_that_hold_no_model_are_refused(tmp_path):
-    with pytest.raises(MissingFileError, match=r"none\.npz must be a model of skin; there is no such file"):
-        InverseModel.load(tmp_path / "none.npz")
-    (tmp_path / "text.npz").write_text("nothing")
-    with pytest.raises(DataError, match=r"text\.npz must be a model of skin; it cannot be read"):
-        InverseModel.load(tmp_path / "text.npz")
-    np.savez(tmp_path / "other.npz", format=1, weights=np.ones(3))
-    with pytest.raises(DataError, match=r"other\.npz must be a model of skin of form 1; it lacks wavelength_nm, "):
-        InverseModel.load(tmp_path / "other.npz")
-
-
 def test_the_gradient_of_every_monomial():
     """The derivative of each coefficient's monomial against a quotient, at one point."""
     point, step = np.random.default_rng(0).normal(size=6), 1e-6
-    monomials = len(inverse._index_sets(6))
+    monomials = len(regression._index_sets(6))
     for at in range(monomials):
         coefficients = np.zeros((monomials, 1))
         coefficients[at] = 1.0
-        table = inverse._gradient(coefficients, 6)
-        slopes = table @ inverse._monomials(point[:, None])[: table.shape[1], 0]
+        table = regression._gradient(coefficients, 6)
+        slopes = table @ regression.monomials(point[:, None])[: table.shape[1], 0]
         for k, slope in enumerate(slopes):
             ends = [point + sign * step * (np.arange(6) == k) for sign in (-1, 1)]
-            less, more = (inverse._monomials(end[:, None])[at, 0] for end in ends)
+            less, more = (regression.monomials(end[:, None])[at, 0] for end in ends)
             assert slope == pytest.approx((more - less) / (2 * step), abs=1e-6)
 
 
 def test_monomials_are_what_their_index_sets_say():
     scores = np.random.default_rng(1).normal(size=(7, 3))
-    rows = inverse._monomials(scores)
-    sets = inverse._index_sets(7)
+    rows = regression.monomials(scores)
+    sets = regression._index_sets(7)
     assert len({tuple(sorted(one)) for one in sets}) == len(sets) == 1 + 7 + 28 + 35
     for row, one in zip(rows, sets, strict=True):
         np.testing.assert_allclose(row, np.prod(scores[list(one)], axis=0))
