@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 
 from hyperskin.reporting.curves import Drawn, choose, draw_bands, draw_subjects
-from hyperskin.reporting.document import Drawing, Grid, Line, Section, Words, line
-from hyperskin.reporting.examination import Examination, by_subject, model_cell, score
-from hyperskin.tracking.results import Record, Result
+from hyperskin.reporting.document import Drawing, Grid, Section, line
+from hyperskin.reporting.examination import Examination, by_subject, image_count, model_cell, score
+from hyperskin.tracking.compare import OURS
+from hyperskin.tracking.results import Record
 
 _REGIONS = {"masked": "masked", "full": "with background"}
+_WITH_GIVEN = {column.metric: column for column in (OURS[3], OURS[2], OURS[1], OURS[0])}
+_UNSEEN = "_unseen"  # ends the keys of what is scored without the given bands
 
 
 def bands_section(exam: Examination) -> Section:
@@ -58,40 +61,36 @@ def _subjects(exam: Examination, drawn: list[Drawn]) -> Drawing:
         figure=draw_subjects(drawn, column.metric, f"{column.heading} in rad"),
         alt=f"{column.heading} of every test capture by subject, for {_name(drawn)}.",
         caption=(
-            f"{column.heading} by subject: each dot is a capture, each bar the mean of a subject's captures. "
+            f"{column.heading} by subject: each dot is a capture, each bar the mean of a subject's captures."
             f"{_say_left_out(exam, drawn)}"
         ),
     )
 
 
-def _without_given(exam: Examination) -> list[Grid | Line]:
-    """Return SSIM with and without the bands that the input holds already, which are no achievement."""
-    pair = exam.pair
-    regions = [name for name in _REGIONS if any(_mean(result, name, ()) is not None for result in exam.results)]
-    if not pair.given_nm or not regions:
+def _without_given(exam: Examination) -> list[Grid]:
+    """Return scores with and without the bands that the input holds already, which are no achievement."""
+    keys = [key for key in _WITH_GIVEN if any(f"{key}{_UNSEEN}" in result.row.metrics for result in exam.results)]
+    if not keys:
         return []
-    rows = []
-    for result in exam.results:
-        cells: list[Words] = []
-        for region in regions:
-            for left_out in ((), pair.given_nm):
-                mean = _mean(result, region, left_out)
-                cells.append("-" if mean is None else f"{mean:.4f}")
-        rows.append((model_cell(result), *cells))
+    given = _say_nm(exam.pair.given_nm)
     grid = Grid(
-        caption=f"SSIM with and without {_say_nm(pair.given_nm)}, which the input holds already.",
-        heading=("model", *("all bands", f"without {_say_nm(pair.given_nm)}") * len(regions)),
-        rows=tuple(rows),
-        over=(("", 1), *((_REGIONS[region], 2) for region in regions)),
+        caption=f"Scores with and without {given}, which the input holds already.",
+        heading=("model", *("all bands", f"without {given}") * len(keys), "n"),
+        rows=tuple(
+            (
+                model_cell(result),
+                *(_number(score(result, key)) for base in keys for key in (base, f"{base}{_UNSEEN}")),
+                image_count(result),
+            )
+            for result in exam.results
+        ),
+        over=(("", 1), *((_WITH_GIVEN[key].heading, 2) for key in keys), ("", 1)),
     )
     return [grid]
 
 
-def _mean(result: Result, region: str, left_out: tuple[float, ...]) -> float | None:
-    """Return the mean SSIM over bands; all have the same windows, so that it is the mean over everything."""
-    bands = [band for band in result.tables.get("per_band", []) if band["wavelength_nm"] not in left_out]
-    values = [float(band[f"ssim/{region}"]) for band in bands if f"ssim/{region}" in band]
-    return math.fsum(values) / len(values) if values else None
+def _number(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "-"
 
 
 def _similarity(band: Record, region: str) -> float:
@@ -100,7 +99,7 @@ def _similarity(band: Record, region: str) -> float:
 
 def _say_left_out(exam: Examination, drawn: list[Drawn]) -> str:
     count = len(exam.results) - len(drawn)
-    return f"Not drawn, but in the tables: {count} of {len(exam.results)} models. " if count else ""
+    return f" Not drawn, but in the tables: {count} of {len(exam.results)} models." if count else ""
 
 
 def _name(drawn: list[Drawn]) -> str:

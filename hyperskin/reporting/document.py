@@ -117,6 +117,19 @@ def line(*parts: Words) -> Line:
     return Line(parts)
 
 
+def said(sentence: str) -> Line:
+    """Return a sentence of ours as a paragraph; what stands between backticks is code.
+
+    Examples:
+        >>> [text_of(part) for part in said("Run `dvc repro` now.").parts]
+        ['Run ', 'dvc repro', ' now.']
+    """
+    pieces = sentence.split("`")
+    if len(pieces) % 2 == 0:
+        return line(sentence)
+    return line(*(Span(text, style="code") if place % 2 else text for place, text in enumerate(pieces) if text))
+
+
 def bullets(*lines: Line) -> Bullets:
     """Return a list."""
     return Bullets(lines)

@@ -107,6 +107,11 @@ def model_cell(result: Result) -> Span:
     return Span(result.label, style="emphasis" if is_floor(result.row.model) else "", anchor=run_anchor(result))
 
 
+def image_count(result: Result) -> str:
+    """Return over how many captures a run's scores are means, as a cell."""
+    return "-" if result.row.image_count is None else str(result.row.image_count)
+
+
 def run_anchor(result: Result) -> str:
     """Return the anchor of the line that says where a run comes from."""
     return f"run-{result.row.run_id[:_RUN_DIGITS]}"

@@ -61,6 +61,12 @@ def side_by_side(caption: str, first: str, names: Sequence[Words], parts: Sequen
     ]
 
 
-def with_count(name: str, count: int) -> str:
-    """Return a heading that says how many captures stand behind it; name and count may stand below each other."""
-    return f"{name} (n\N{NO-BREAK SPACE}{count})"
+def with_count(name: str, captures: int, people: int = 0) -> str:
+    """Return a heading that says how many captures, and people, stand behind it; the line may break before that.
+
+    Examples:
+        >>> with_count("smile", 9, 3).replace("\N{NO-BREAK SPACE}", " ")
+        'smile (n 9, 3 people)'
+    """
+    who = f", {people} {'person' if people == 1 else 'people'}" if people else ""
+    return f"{name} " + f"(n {captures}{who})".replace(" ", "\N{NO-BREAK SPACE}")

@@ -18,7 +18,7 @@ _TABLES = {
     "per_camera": "camera",
 }
 _TRUTH = "_truth"  # ends the keys of what is held against a phantom's truth
-_COUNT = "n_images"
+_CAPTURES, _SUBJECTS = "n_images", "n_subjects"
 _MELANIN = SKIN[0]
 
 
@@ -33,8 +33,8 @@ def groups_section(exam: Examination) -> Section:
     if not blocks:
         return Section(title, anchor, (line("No run has tables by group."),))
     note = line(
-        "Means over the captures of each group; n counts captures. A group of few captures may be one person, so that "
-        "a gap between groups can be a gap between two people. Gap: largest minus smallest of the row."
+        "Means over the captures of each group; n counts captures, and behind it people. Where a group is one person, "
+        "a gap between groups is a gap between two people. Gap: largest minus smallest of the row."
     )
     return Section(title, anchor, (note, *blocks))
 
@@ -55,10 +55,9 @@ def _columns(exam: Examination, known: Sequence[Result], name: str) -> list[Colu
 def _part(known: Sequence[Result], name: str, column: Column) -> Part:
     """Return one score of every model by group, and how far the groups lie apart."""
     groups = list(dict.fromkeys(_name_of(row) for result in known for row in result.tables[name]))
-    counts = {group: max(_count(result, name, group) for result in known) for group in groups}
     return Part(
         over=column.heading,
-        heading=(*(with_count(group, counts[group]) for group in groups), "gap"),
+        heading=(*(_heading(known, name, group) for group in groups), "gap"),
         rows=tuple(_cells(result, name, groups, column) for result in known),
     )
 
@@ -75,5 +74,8 @@ def _name_of(row: Record) -> str:
     return str(next(iter(row.values())))
 
 
-def _count(result: Result, name: str, group: str) -> int:
-    return next((int(row.get(_COUNT, 0)) for row in result.tables[name] if _name_of(row) == group), 0)
+def _heading(known: Sequence[Result], name: str, group: str) -> str:
+    """Return a group with how many captures and, where runs say so, people are in it."""
+    rows = [row for result in known for row in result.tables[name] if _name_of(row) == group]
+    captures, people = (max(int(row.get(key, 0)) for row in rows) for key in (_CAPTURES, _SUBJECTS))
+    return with_count(group, captures, people)

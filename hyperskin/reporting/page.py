@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperskin.data.manifest import Manifest
+from hyperskin.data.test_sets import OWN
 from hyperskin.reporting.bands import bands_section
 from hyperskin.reporting.cost import cost_section
-from hyperskin.reporting.document import Bullets, Document, Grid, Line, Section, Span, Words, bullets, line
+from hyperskin.reporting.document import Bullets, Document, Grid, Line, Section, Span, Words, bullets, line, said
 from hyperskin.reporting.examination import Examination, by_subject, count_of, model_cell, score
 from hyperskin.reporting.groups import groups_section
 from hyperskin.reporting.intervals import clustered_mean
@@ -65,6 +66,7 @@ def make_page(found: Findings) -> Document:
             f"How well facial skin spectra are reconstructed, on {count_of(len(test), 'test capture')} of "
             f"{count_of(len(subjects), 'subject')} whom no model saw; source {found.manifest.source}"
             + (", whose people the computer made up" if found.is_invented else "")
+            + ("" if found.manifest.test_set == OWN else f"; the published test set {found.manifest.test_set}")
             + f". Data {found.manifest.digest[:12]}, hyperskin {found.version}."
         )
     ]
@@ -91,7 +93,12 @@ def _pair_section(exam: Examination, found: Findings) -> Section:
         exam.pair.name,
         (
             *about,
-            scores_section(exam, source=found.manifest.source, is_invented=found.is_invented),
+            scores_section(
+                exam,
+                source=found.manifest.source,
+                is_invented=found.is_invented,
+                test_set=found.manifest.test_set,
+            ),
             subjects_section(exam),
             bands_section(exam),
             groups_section(exam),
@@ -103,12 +110,13 @@ def _pair_section(exam: Examination, found: Findings) -> Section:
 
 def _summary(found: Findings, *, test_subjects: Collection[str]) -> Section:
     if not found.exams:
-        said: list[object] = [
-            line("No finished run on the present data yet: `prefect deployment run train-all` makes some.")
+        blocks: list[object] = [
+            said("No finished run on the present data yet: `prefect deployment run train-all` makes some.")
         ]
     else:
-        said = [_best(found.exams), bullets(*(line(each) for exam in found.exams for each in _tell(exam)))]
-    return Section("In short", "summary", (*said, *_tell_left_out(found, test_subjects)))
+        told = [line(each) for exam in found.exams for each in _tell(exam)]
+        blocks = [_best(found.exams), *([bullets(*told)] if told else [])]
+    return Section("In short", "summary", (*blocks, *_tell_left_out(found, test_subjects)))
 
 
 def _best(exams: Sequence[Examination]) -> Grid:
@@ -132,11 +140,11 @@ def _best(exams: Sequence[Examination]) -> Grid:
 def _say_score(exam: Examination, result: Result) -> str:
     values = {who: list(own.values()) for who, own in by_subject(result, exam.deciding.metric).items()}
     mean = score(result, exam.deciding.metric)
-    said = f"{mean:.4f}" if math.isfinite(mean) else "-"
+    words = f"{mean:.4f}" if math.isfinite(mean) else "-"
     interval = clustered_mean(values) if values else None
     if interval is None or interval.low is None or interval.high is None:
-        return said
-    return f"{said} ({interval.low:.4f} to {interval.high:.4f})"
+        return words
+    return f"{words} ({interval.low:.4f} to {interval.high:.4f})"
 
 
 def _tell(exam: Examination) -> Iterator[str]:
@@ -148,10 +156,10 @@ def _tell(exam: Examination) -> Iterator[str]:
     others = differences([result for result in exam.results if result is not floor], floor, exam.deciding)
     clear = [each for each in others if each.is_clear and each.result in better]
     networks = count_of(len(exam.networks), "network")
-    said = f"{exam.pair.name}: {len(better)} of {networks} better than {floor.label} by the mean"
+    words = f"{exam.pair.name}: {len(better)} of {networks} better than {floor.label} by the mean"
     if better:
-        said += f", {len(clear)} of them beyond chance"
-    yield f"{said}."
+        words += f", {len(clear)} of them beyond chance"
+    yield f"{words}."
 
 
 def _tell_left_out(found: Findings, test_subjects: Collection[str]) -> Iterator[Line | Bullets]:
@@ -163,14 +171,10 @@ def _tell_left_out(found: Findings, test_subjects: Collection[str]) -> Iterator[
         times = f", {count} times" if count > 1 else ""
         left_out.append(line(f"Not finished: {model} on {pair} ({status}{times})."))
     if found.others:
-        left_out.append(
-            line(
-                f"{count_of(found.others, 'finished run')} on other test captures, masks or metrics: ",
-                "`hyperskin compare` has them.",
-            )
-        )
+        others = count_of(found.others, "finished run")
+        left_out.append(said(f"{others} on other test captures, masks or metrics: `hyperskin compare` has them."))
     if found.waiting:
-        left_out.append(line(found.waiting))
+        left_out.append(said(found.waiting))
     if refused := len(set(test_subjects) - found.publishable):
         left_out.append(line(f"Pictures of {count_of(refused, 'test subject')} who did not consent to be shown."))
     if left_out:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hyperskin.data.capture import CaptureId
 from hyperskin.errors import HyperSkinError
-from hyperskin.reporting.document import Photo, Section, line
+from hyperskin.reporting.document import Photo, Section, line, said
 from hyperskin.reporting.examination import Examination, count_of
 from hyperskin.sources.decode import open_picture
 from hyperskin.tracking.results import Result
@@ -55,7 +55,7 @@ def people_section(
     photos = [photo for result, path in fetched if (photo := _photo(result, path, publishable)) is not None]
     shown = {subject for photo in photos for subject in photo.subjects}
     refused = len(set(test_subjects) - set(publishable))
-    blocks: list[object] = [line(_say_left_out(len(set(test_subjects)), refused, len(shown)))]
+    blocks: list[object] = [said(_say_left_out(len(set(test_subjects)), refused, len(shown)))]
     if photos:
         blocks.append(line("Pictures are of the best model of each pair."))
     return Section("Pictures", "pictures", (*blocks, *photos))
@@ -63,18 +63,18 @@ def people_section(
 
 def _say_left_out(everyone: int, refused: int, shown: int) -> str:
     if refused:
-        said = (
+        words = (
             f"{refused} of {count_of(everyone, 'test subject')} left out: no consent to be shown is on record "
             "(`privacy.publishable_subjects` in params.yaml). Numbers, curves and tables cover all of them."
         )
     else:
-        said = "Nobody was left out for want of consent: every test subject may be shown."
+        words = "Nobody was left out for want of consent: every test subject may be shown."
     more = everyone - refused - shown
     if shown and more:
-        said += f" {count_of(shown, 'subject')} shown; pictures of {more} more are in MLflow."
+        words += f" {count_of(shown, 'subject')} shown; pictures of {more} more are in MLflow."
     if not shown and not refused:
-        said += " The runs hold no pictures."
-    return said
+        words += " The runs hold no pictures."
+    return words
 
 
 def _first_of_each(result: Result, kind: str, publishable: Collection[str]) -> list[str]:
@@ -106,5 +106,5 @@ def _photo(result: Result, path: Path, publishable: Collection[str]) -> Photo | 
     kind = next(kind for kind in _KINDS if path.name.startswith(kind))
     capture = path.stem.removeprefix(kind)
     pixels = np.asarray(picture.convert("RGB"), dtype=np.uint8)  # matplotlib paints an opaque ground
-    said = f"{capture}, {result.label} on {result.row.pair}: {_KINDS[kind]}."
-    return Photo(f"{result.row.pair}-{path.stem}", pixels, subjects, said, said)
+    words = f"{capture}, {result.label} on {result.row.pair}: {_KINDS[kind]}."
+    return Photo(f"{result.row.pair}-{path.stem}", pixels, subjects, words, words)

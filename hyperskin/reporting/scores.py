@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from hyperskin.data.test_sets import OWN
 from hyperskin.reporting.document import Grid, Line, Section, Span, Words, line
-from hyperskin.reporting.examination import Examination, count_of, model_cell, score
+from hyperskin.reporting.examination import Examination, count_of, image_count, model_cell, score
 from hyperskin.reporting.published import published_blocks
 from hyperskin.tracking.compare import OURS, PUBLISHED, TRUTH, Column, find_best, networks_below_floor, tell_noise
 from hyperskin.tracking.results import Result
@@ -17,7 +18,7 @@ TITLES = {
 }
 
 
-def scores_section(exam: Examination, *, source: str, is_invented: bool) -> Section:
+def scores_section(exam: Examination, *, source: str, is_invented: bool, test_set: str) -> Section:
     """Return our table, what it says of the floor, and apart from it what was published."""
     blocks: list[object] = [_ours(exam)]
     if not exam.has_masks:
@@ -25,7 +26,7 @@ def scores_section(exam: Examination, *, source: str, is_invented: bool) -> Sect
     blocks += [line(said) for said in (*_tell_floor(exam), *tell_noise(exam.table))]
     theirs = published_blocks(exam.pair.name)
     if theirs:
-        blocks += [_why_apart(exam, source, is_invented=is_invented), *theirs]
+        blocks += [_why_apart(exam, source, is_invented=is_invented, test_set=test_set), *theirs]
     return Section("Scores", f"{exam.pair.name}-scores", tuple(blocks))
 
 
@@ -57,7 +58,7 @@ def _ours(exam: Examination) -> Grid:
         (
             model_cell(result),
             *(score_cell(exam, result, column) for column in columns),
-            "-" if result.row.image_count is None else str(result.row.image_count),
+            image_count(result),
         )
         for result in exam.results
     ]
@@ -86,14 +87,18 @@ def _tell_floor(exam: Examination) -> list[str]:
     return [f"Every network is better by {exam.deciding.heading} than the best regression, {named}."]
 
 
-def _why_apart(exam: Examination, source: str, *, is_invented: bool) -> Line:
-    captures = exam.results[0].row.image_count or 0
-    people = "people that the computer made up" if is_invented else f"subjects of the source {source}"
+def _why_apart(exam: Examination, source: str, *, is_invented: bool, test_set: str) -> Line:
+    captures = count_of(exam.results[0].row.image_count or 0, "capture")
+    if is_invented:
+        ours = f"Ours are of {captures} of people that the computer made up"
+    elif test_set == OWN:
+        ours = f"Ours are of {captures} of the source {source}"
+    else:
+        ours = f"Ours are of {captures}, the subjects of {test_set}"
     return line(
-        Span("Published scores stand apart, and nothing is ranked across. ", style="strong"),
-        f"Ours are of {count_of(captures, 'capture')} of {people}. The published rows below are of other captures "
-        "with other masks, so that a lower number here is no better model than theirs. What compares is the rule: "
-        "the columns by the published code are computed as theirs were. That rule multiplies both cubes by the mask "
-        "and counts the black background as perfect, so that its masked SSIM also grows with the size of the "
-        "background.",
+        Span("Published scores stand apart, and nothing is ranked across.", style="strong"),
+        f" {ours}. The published rows below are of other captures, or of the same people with other masks or without "
+        "any, so that a lower number here is no better model than theirs. What compares is the rule: the columns by "
+        "the published code are computed as theirs were. That rule multiplies both cubes by the mask and counts the "
+        "black background as perfect, so that its masked SSIM also grows with the size of the background.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hyperskin.reporting.document import Bullets, Grid, Line, Section, bullets, line
-from hyperskin.reporting.examination import Examination, model_cell
+from hyperskin.reporting.examination import Examination, image_count, model_cell
 from hyperskin.reporting.scores import known_columns, score_cell
 from hyperskin.tracking.compare import SKIN, tell_constant, tell_ties
 
@@ -20,9 +20,10 @@ def skin_section(exam: Examination) -> Section:
             "measured cube; mean ± spread over captures. r: correlation over the pixels of all people; r within: "
             "within each face. pp: percentage points."
         ),
-        heading=("model", *(column.heading for column in columns)),
+        heading=("model", *(column.heading for column in columns), "n"),
         rows=tuple(
-            (model_cell(result), *(score_cell(exam, result, column) for column in columns)) for result in exam.results
+            (model_cell(result), *(score_cell(exam, result, column) for column in columns), image_count(result))
+            for result in exam.results
         ),
     )
     return Section("What is left of the skin", anchor, (grid, *map(line, tell_constant(exam.table)), *_ties(exam)))

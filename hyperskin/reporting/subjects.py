@@ -90,13 +90,13 @@ def _paired(result: Result, other: Result, key: str) -> dict[str, list[float]]:
 def _tell_few(count: int) -> Iterator[Line]:
     if count == 1:
         yield line(
-            Span("One test subject. ", style="strong"),
-            "There is no interval and no test: how the models would do on somebody else cannot be told.",
+            Span("One test subject.", style="strong"),
+            " There is no interval and no test: how the models would do on somebody else cannot be told.",
         )
     elif count < _FEW:
         yield line(
-            Span(f"Only {count} test subjects. ", style="strong"),
-            f"Captures of one face are not independent, so that people are drawn, not captures; {count} of them can be "
+            Span(f"Only {count} test subjects.", style="strong"),
+            f" Captures of one face are not independent, so that people are drawn, not captures: {count} can be "
             f"drawn in {distinct_draws(count)} ways. An interval from so few is rough and tends to be too narrow, and "
             f"no sign-flip test can come below p = {2.0 ** (1 - count):.2g}.",
         )
@@ -152,6 +152,8 @@ def _compare(exam: Examination, known: Sequence[Result], columns: Sequence[Colum
     if len(known) < 2:
         yield line("One model alone: there is nothing to compare it with.")
         return
+    if len(subjects_of(known, exam.deciding.metric)) < 2:
+        return  # and the section begins with why
     for name, other in others.items():
         if other is None:
             continue

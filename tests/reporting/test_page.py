@@ -38,6 +38,12 @@ def exam(make_result, examine):
     )
 
 
+@pytest.fixture
+def bare(make_result, examine):
+    """A network whose tables are gone, so that nothing is drawn of it."""
+    return examine(make_result("hrnet", tables={}, pictures=SHEETS))
+
+
 def test_links_lead_somewhere_and_ids_are_unique(exam, find, write):
     page, text = write(find(exam))
     for content in (page, text):
@@ -66,8 +72,8 @@ def test_the_same_runs_are_the_same_bytes(exam, find, tmp_path):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
 
-def test_its_dates_are_those_of_the_runs(exam, find, write):
-    page, _ = write(find(exam))
+def test_its_dates_are_those_of_the_runs(bare, find, write):
+    page, _ = write(find(bare))
     assert set(re.findall(r"20\d\d-\d\d-\d\d", page)) == {"2023-11-14"}
 
 
@@ -111,13 +117,13 @@ def test_a_run_whose_files_are_gone_keeps_its_scores(make_result, examine, find,
     assert "0.1405 ±" in text
 
 
-def test_what_is_not_on_the_page_is_told(exam, find, write):
+def test_what_is_not_on_the_page_is_told(bare, find, write):
     unfinished = (Unfinished("hrnet", "msi_nir", "KILLED"),) * 2
-    _, text = write(find(exam, unfinished=unfinished, others=3, waiting="1 run waits."))
+    _, text = write(find(bare, unfinished=unfinished, others=3, waiting="1 run waits."))
     assert "- Not finished: hrnet on msi\\_nir (KILLED, 2 times)." in text.replace("msi_nir", "msi\\_nir")
     assert "- 3 finished runs on other test captures" in text
     assert "- 1 run waits." in text
-    assert "Left out of this page" not in write(find(exam, publishable=frozenset({"p001", "p002", "p003"})))[1]
+    assert "Left out of this page" not in write(find(bare, publishable=frozenset({"p001", "p002", "p003"})))[1]
 
 
 def test_fifty_runs_are_fifty_rows_and_few_curves(make_result, examine, find, write):
@@ -143,13 +149,12 @@ def test_nobody_is_even_asked_for_without_consent(exam):
     assert [name for _, name in wanted_pictures([exam], {"p002"})] == []  # the best model is a regression
 
 
-def test_the_best_models_pictures_are_of_those_who_agreed(make_result, examine, find, write, tmp_path):
-    exam = examine(make_result("hrnet", pictures=SHEETS))
-    wanted = wanted_pictures([exam], {"p001"})
+def test_the_best_models_pictures_are_of_those_who_agreed(bare, find, write, tmp_path):
+    wanted = wanted_pictures([bare], {"p001"})
     assert [name for _, name in wanted] == [SHEETS[0], SHEETS[2]]
     paths = _files(tmp_path, [name for _, name in wanted])
     pictures = tuple((result, path) for (result, _), path in zip(wanted, paths, strict=True))
-    page, text = write(find(exam, publishable=frozenset({"p001"}), pictures=pictures))
+    page, text = write(find(bare, publishable=frozenset({"p001"}), pictures=pictures))
     assert page.count("data:image/png") == 2
     assert "2 of 3 test subjects left out" in text
     written = sorted(path.name for path in (tmp_path / "reports/report").glob("*.png"))
@@ -158,17 +163,15 @@ def test_the_best_models_pictures_are_of_those_who_agreed(make_result, examine, 
         assert picture.text["Subjects"] == "p001"
 
 
-def test_a_file_that_names_somebody_else_is_left_out(make_result, examine, find, write, tmp_path):
-    exam = examine(make_result("hrnet", pictures=SHEETS))
+def test_a_file_that_names_somebody_else_is_left_out(bare, find, write, tmp_path):
     [path] = _files(tmp_path, SHEETS[:1], subjects=["p001", "p002"])
-    page, _ = write(find(exam, publishable=frozenset({"p001"}), pictures=((exam.results[0], path),)))
+    page, _ = write(find(bare, publishable=frozenset({"p001"}), pictures=((bare.results[0], path),)))
     assert "data:image/png" not in page
 
 
-def test_whoever_withdraws_is_gone_from_the_next_page(make_result, examine, find, write, tmp_path):
-    exam = examine(make_result("hrnet", pictures=SHEETS))
+def test_whoever_withdraws_is_gone_from_the_next_page(bare, find, write, tmp_path):
     paths = _files(tmp_path, SHEETS[:1])
-    write(find(exam, publishable=frozenset({"p001"}), pictures=((exam.results[0], paths[0]),)))
-    page, _ = write(find(exam))
+    write(find(bare, publishable=frozenset({"p001"}), pictures=((bare.results[0], paths[0]),)))
+    page, _ = write(find(bare))
     assert "data:image/png" not in page
     assert list((tmp_path / "reports/report").glob("*.png")) == []
