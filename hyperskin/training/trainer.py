@@ -24,6 +24,7 @@ from hyperskin.training.divergence import (
 )
 from hyperskin.training.losses import find_loss
 from hyperskin.training.recipe import DivergedError, Epoch, Recipe, Stopped, Trained
+from hyperskin.training.schedule import find_rate
 
 BETAS = (0.9, 0.999)
 
@@ -241,25 +242,10 @@ class Trainer:
 
     def _set_learning_rate(self) -> float:
         """Set and return the rate of the step to come."""
-        first, last = self.recipe.learning_rate, self.recipe.final_learning_rate
-        rate = last + (first - last) * (1 + math.cos(math.pi * self._position())) / 2
+        rate = find_rate(self.recipe, step=self.step, steps_per_epoch=self.steps_per_epoch, elapsed_s=self.elapsed_s)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         return rate
-
-    def _position(self) -> float:
-        """Return where on the cosine the training is: 0 to 1 by the limit that is nearer, or counted in epochs.
-
-        Beyond 1 the cosine goes back up, and beyond 2 down again.
-        """
-        if self.recipe.schedule == "cosine_per_epoch":
-            return self.step / self.steps_per_epoch
-        fractions = [0.0]
-        if self.recipe.epochs is not None:
-            fractions.append(self.step / (self.recipe.epochs * self.steps_per_epoch))
-        if self.recipe.seconds is not None:
-            fractions.append(self.elapsed_s / self.recipe.seconds)
-        return min(1.0, max(fractions))
 
     def _limit(self, epochs: int) -> Stopped | None:
         """Return which limit is reached after so many epochs."""
