@@ -13,7 +13,8 @@ from mlflow import MlflowClient
 
 from hyperskin.data.tensors import cube_to_tensor, tensor_to_cube
 from hyperskin.pairs import Pair
-from hyperskin.tracking.promotion import CHAMPION
+from hyperskin.tracking.paired import TEST_CAMERA
+from hyperskin.tracking.promotion import CHAMPION, CHAMPION_CAMERA
 from hyperskin.tracking.stored import open_version
 
 
@@ -26,6 +27,7 @@ class Champion:
         model: Which network it is.
         size: How big, such as "blocks 8".
         manifest: Digest of the data it was trained on.
+        camera: The camera with whose pictures it was examined; empty where nobody knows.
         reconstruct: Input (H, W, C_in) to cube (H, W, C_out), both float32.
     """
 
@@ -33,6 +35,7 @@ class Champion:
     model: str
     size: str
     manifest: str
+    camera: str
     reconstruct: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
     def knows(self, manifest: str) -> bool:
@@ -44,7 +47,8 @@ def load_champion(uri: str, pair: Pair, *, evaluation: str) -> Champion | None:
     """Return the model of `pair` that is best on one test set: the champion, if it was examined there.
 
     A champion of another test set keeps its alias until a person moves it; shown on these captures it would mislead,
-    and it may have been trained on them. Then the version with the lowest masked angle on this test set stands in.
+    and it may have been trained on them. Then the version with the lowest masked angle on this test set stands in, of
+    those that may become champion if there are any.
 
     Args:
         uri: Address of the store.
@@ -71,6 +75,7 @@ def load_champion(uri: str, pair: Pair, *, evaluation: str) -> Champion | None:
         model=version.tags["model"],
         size=version.tags.get("size", ""),
         manifest=version.tags.get("manifest", ""),
+        camera=version.tags.get(TEST_CAMERA, ""),
         reconstruct=lambda frame: _reconstruct(stored, frame, multiple),
     )
 
@@ -82,7 +87,8 @@ def _choose(examined: Sequence[Any], champion: str | None) -> Any:
         return float(version.tags.get("sam/masked") or version.tags.get("sam/full") or "inf")
 
     named = [version for version in examined if str(version.version) == str(champion)]
-    return named[0] if named else min(examined, key=angle)
+    competing = [version for version in examined if version.tags.get(TEST_CAMERA) == version.tags.get(CHAMPION_CAMERA)]
+    return named[0] if named else min(competing or examined, key=angle)
 
 
 def _reconstruct(stored: Any, frame: npt.NDArray[np.float32], multiple: int) -> npt.NDArray[np.float32]:

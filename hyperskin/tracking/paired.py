@@ -16,6 +16,8 @@ from hyperskin.metrics.paired import SignFlipTest, sign_flip_test
 
 TABLE = "per_subject.json"
 PREFIX = "paired."
+TEST_CAMERA = "test_camera"
+"""Tag of a version: the camera with whose pictures it was examined."""
 
 _GONE = "RESOURCE_DOES_NOT_EXIST"
 _FEW = 0.05  # where p cannot come this low the reader is told
@@ -67,6 +69,8 @@ def compare_subjects(client: MlflowClient, challenger: Any, champion: Any, key: 
     against = str(champion.version)
     if challenger.tags.get("evaluation") != champion.tags.get("evaluation"):
         return Comparison(against, None, "they were scored on different test sets")
+    if differing_camera(challenger, champion) is not None:
+        return Comparison(against, None, "they were examined with pictures of different cameras")
     try:
         ours, theirs = (_read_scores(client, version, key) for version in (challenger, champion))
     except DataError as error:
@@ -74,6 +78,12 @@ def compare_subjects(client: MlflowClient, challenger: Any, champion: Any, key: 
     if ours.keys() != theirs.keys():
         return Comparison(against, None, "they were scored on different subjects")
     return Comparison(against, sign_flip_test([ours[subject] - theirs[subject] for subject in sorted(ours)]))
+
+
+def differing_camera(challenger: Any, champion: Any) -> tuple[str, str] | None:
+    """Return the cameras with whose pictures two versions were examined, if they differ; None where one is unknown."""
+    ours, theirs = (str(version.tags.get(TEST_CAMERA, "")) for version in (challenger, champion))
+    return (ours, theirs) if ours and theirs and ours != theirs else None
 
 
 def _read_scores(client: MlflowClient, version: Any, key: str) -> dict[str, float]:

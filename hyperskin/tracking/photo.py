@@ -16,7 +16,7 @@ from hyperskin.tracking.promotion import CHAMPION
 
 @dataclass(frozen=True)
 class PhotoModel:
-    """A champion, and the camera whose pictures it was trained on."""
+    """A champion, and the camera whose pictures it was trained on, or several of them in words."""
 
     champion: Champion
     camera: str
@@ -52,4 +52,5 @@ def _find(client: MlflowClient, pair: Pair) -> tuple[str, str]:
             f"--model mst_plus_plus --pair {pair.name}`, or choose one with `hyperskin models promote`."
         ) from None
     params = client.get_run(version.run_id).data.params if version.run_id else {}
-    return params.get("camera", "unknown"), version.tags.get("evaluation", "")
+    camera = version.tags.get("cameras", "").replace(", ", " or ") or params.get("camera", "unknown")
+    return camera, version.tags.get("evaluation", "")

@@ -15,9 +15,11 @@ from mlflow import MlflowClient
 from hyperskin.errors import UnknownNameError, VersionError
 from hyperskin.tracking.history import find_predecessors, read_history, remember
 from hyperskin.tracking.notes import describe_model
-from hyperskin.tracking.paired import PREFIX, Comparison, compare_subjects
+from hyperskin.tracking.paired import PREFIX, TEST_CAMERA, Comparison, compare_subjects, differing_camera
 
 CHAMPION = "champion"
+CHAMPION_CAMERA = "champion_camera"
+"""Tag of a version: the camera with whose pictures a champion is examined."""
 
 _SQLITE = "sqlite:///"
 
@@ -31,11 +33,12 @@ class Promotion:
 
 
 def promote(uri: str, name: str, version: str) -> Promotion:
-    """Call a version champion if its SAM is lower than the champion's on the same test set.
+    """Call a version champion if its SAM is lower than the champion's on the same test set, seen by the same camera.
 
     Masked SAM decides; where the test set has no masks, SAM over everything. How the two compare subject by subject is
     told, and kept in the version's tags; it decides nothing, since a demo's three subjects could never convince. What
-    a person took back does not return by its score.
+    a person took back does not return by its score. Where models are trained on several cameras, those that are
+    examined with another camera's pictures than the first training's do not compete.
 
     Args:
         uri: Address of the store.
@@ -47,6 +50,8 @@ def promote(uri: str, name: str, version: str) -> Promotion:
     key = _deciding_key(challenger)
     if not math.isfinite(_score(challenger, key)):
         return Promotion(False, f"Version {version} of {name} has no {key}, so it cannot be the champion.")
+    if refusal := _refuse_camera(challenger):
+        return Promotion(False, refusal)
     with _one_at_a_time(uri):
         while (decided := _decide(client, challenger, find_champion(client, name), key)) is None:
             pass  # another one became champion while these two were compared
@@ -160,6 +165,11 @@ def _refuse(client: MlflowClient, challenger: Any, champion: Any, key: str, comp
             f"Version {version} and the champion, version {champion.version}, were scored on different test sets, so "
             f"neither is better; {by_hand} makes it the champion all the same."
         )
+    if (other := differing_camera(challenger, champion)) is not None:
+        return (
+            f"Version {version} and the champion, version {champion.version}, were examined with pictures of different "
+            f"cameras ({other[0]}, {other[1]}), so neither is better; {by_hand} makes it the champion all the same."
+        )
     score, best = _score(challenger, key), _score(champion, key)
     if not score < best and math.isfinite(best):
         return (
@@ -169,6 +179,18 @@ def _refuse(client: MlflowClient, challenger: Any, champion: Any, key: str, comp
     if any(change.version == str(version) for change in read_history(client, challenger.name)):
         return f"Version {version} was the champion and a person replaced it; only {by_hand} brings it back."
     return ""
+
+
+def _refuse_camera(challenger: Any) -> str:
+    """Return why a version does not compete, whoever is champion; empty where it does."""
+    examined, competing = challenger.tags.get(TEST_CAMERA), challenger.tags.get(CHAMPION_CAMERA)
+    if examined == competing:
+        return ""
+    return (
+        f"Version {challenger.version} of {challenger.name} was examined with pictures of {examined}, and champions "
+        f"are with those of {competing}, the first in `train.cameras`; `hyperskin models promote {challenger.name} "
+        f"{challenger.version}` makes it the champion all the same."
+    )
 
 
 def _deciding_key(version: Any) -> str:

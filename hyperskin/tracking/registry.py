@@ -15,7 +15,8 @@ from hyperskin.errors import VersionError
 from hyperskin.pairs import Pair
 from hyperskin.tracking.history import read_history
 from hyperskin.tracking.notes import SCORES, describe_model, describe_version
-from hyperskin.tracking.promotion import promote
+from hyperskin.tracking.paired import TEST_CAMERA
+from hyperskin.tracking.promotion import CHAMPION_CAMERA, promote
 from hyperskin.tracking.stored import SHA256, global_store, store_network
 
 __all__ = ["CANDIDATE", "promote", "register"]
@@ -23,6 +24,7 @@ __all__ = ["CANDIDATE", "promote", "register"]
 CANDIDATE = "candidate"
 
 _NEEDED = ("unit_key", "manifest", "split", "evaluation", "code", "params")
+_CAMERAS = ("cameras", TEST_CAMERA, CHAMPION_CAMERA)
 _GIT = ("git.dirty", "git.commit", "git.diff")
 
 
@@ -86,8 +88,8 @@ def _require_provenance(tags: Mapping[str, str], manifest: str) -> None:
 def _version_tags(run: Any, file_sha256: str, parameter_count: int, size_multiple: int) -> dict[str, str]:
     """Return what prediction and promotion read and where all of it comes from, in the order that the page shows."""
     params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
-    names = {key: params[key] for key in ("model", "size") if key in params}
+    names = {key: params[key] for key in ("model", "size", "camera") if key in params}
     scores = {key: f"{metrics[key]:.6g}" for key in SCORES if key in metrics}
     sizes = {"parameter_count": str(parameter_count), "size_multiple": str(size_multiple)}
-    origin = {name: tags[name] for name in (*_GIT, *_NEEDED) if name in tags}
+    origin = {name: tags[name] for name in (*_CAMERAS, *_GIT, *_NEEDED) if name in tags}
     return names | scores | sizes | origin | {SHA256: file_sha256}

@@ -30,7 +30,9 @@ _SCORES = (
 )
 _PROGRESS = ("While training", ("val_sam/masked", "val_sam/full"))
 # The page adds a chart for every other metric; these sections catch them, folded.
-_FOLDED = ("sam", "ssim", "rmse", "psnr", "mae", "mrae", "val_sam", "val_ssim", "val_mae", "val_mrae", "train", "cost")
+_LOSSES = ("val_sam", "val_ssim", "val_mae", "val_mrae", "train")
+_CAMERAS = ("camera_sam_masked", "camera_ssim_masked", "camera_sam_full")
+_FOLDED = ("sam", "ssim", "rmse", "psnr", "mae", "mrae", *_LOSSES, "cost", *_CAMERAS)
 _SHOWN_BY_MLFLOW = ("Model metrics", "System metrics")
 
 
