@@ -62,7 +62,7 @@ def main() -> None:
         )
         print(f"rgb_vis batches of {BATCH_SIZE}: input, reference and valid map, turned, stacked, as tensors")
         files = [write_inputs(folder / "inputs.h5", ours)]
-        with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+        with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
             print(f"  from files   {batched_crops_per_cpu_second(stored):8.1f} crops per CPU second")
             print(f"  from memory  {batched_crops_per_cpu_second(CachedCaptures(stored)):8.1f} crops per CPU second")
 

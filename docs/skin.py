@@ -55,7 +55,7 @@ from hyperskin.spectral.responses import measured_cameras
 from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.evaluate import Reconstruct
 from hyperskin.steps.fit import fit_regression
-from hyperskin.steps.unit import Unit
+from hyperskin.steps.unit import Unit, champion_camera
 from hyperskin.tracking.grid import align_table
 
 Floats = npt.NDArray[np.float64]
@@ -149,6 +149,7 @@ class Study:
         """Read the manifest in `data`, and the parameters beside the folder."""
         self._manifest = Manifest.read(data / "manifest.json")
         self.params = Params.read(data.resolve().parent / FILE_NAME)
+        self._camera = champion_camera(self.params, self._manifest)
         self.subjects = sorted({entry.id.subject for entry in self._manifest.captures.values()})
         if len(self.subjects) < 3 or not all(entry.truth for entry in self._manifest.captures.values()):
             raise DataError(
@@ -205,7 +206,7 @@ class Study:
     def open(self, file: PairFiles, pair: Pair, ways: dict[str, Reconstruct]) -> Opened:
         """Return a capture with its cubes, reconstructed in the given ways too."""
         assert file.truth is not None
-        frame, truth = read_frame(file, pair, camera=self.params.train.camera), read_truth(file.truth, pair)
+        frame, truth = read_frame(file, pair, camera=self._camera), read_truth(file.truth, pair)
         assert frame.mask is not None
         direction = cast("Direction | None", frame.capture.direction)
         seen = find_regions(frame.reference, pair.target, frame.mask & frame.valid, direction=direction)

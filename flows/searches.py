@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.jobs import Job
-from flows.units import Names, choose_units
+from flows.units import choose_units
 from hyperskin.data.manifest import Manifest
 from hyperskin.ledger import Ledger
 from hyperskin.params import Params
@@ -19,6 +19,7 @@ from hyperskin.tracking.grid import align_table
 from hyperskin.tuning.study import Search
 from hyperskin.tuning.trial import Told
 
+Names = tuple[str, str]  # model and pair
 _HEADING = (
     "model", "pair", "best recipe", "complete", "pruned", "failed", "as params.yaml has it", "best", "gain",
 )  # fmt: skip
@@ -131,7 +132,8 @@ def choose_networks(params: Params, models: Sequence[str] | None, pairs: Sequenc
     Raises:
         UnknownNameError: A name is not in params.
     """
-    return [name for name in choose_units(params, models, pairs) if not is_regression(name[0])]
+    units = choose_units(params, models, pairs)
+    return list(dict.fromkeys((unit.model, unit.pair) for unit in units if not is_regression(unit.model)))
 
 
 def _row(name: Names, search: Search) -> list[str]:

@@ -28,7 +28,7 @@ from flows.jobs import (
 )
 from flows.pools import workers_of
 from flows.slots import find_slots
-from flows.units import LedgerSigns, Names, choose_units, group_units, open_jobs, params_words
+from flows.units import LedgerSigns, choose_units, group_units, open_jobs, params_words
 from hyperskin.data.manifest import Manifest
 from hyperskin.environment import apply_closed_settings, child_environment, repository_root
 from hyperskin.errors import HyperSkinError, MissingFileError, ServiceError
@@ -37,6 +37,7 @@ from hyperskin.pairs import find_pair
 from hyperskin.params import FILE_NAME, Params, profile_file
 from hyperskin.processes import Children
 from hyperskin.steps.finished import open_units
+from hyperskin.steps.unit import UnitName
 
 DEPLOYMENT = "train-unit/train-unit"
 Workers = Callable[[str], contextlib.AbstractContextManager[Api]]
@@ -137,17 +138,17 @@ def _read_params(root: Path, profile: str | None) -> tuple[str, Params]:
 
 
 def _here(
-    params_file: str, params: Params, units: Sequence[Names], children: Children, command: Command, place: Place
+    params_file: str, params: Params, units: Sequence[UnitName], children: Children, command: Command, place: Place
 ) -> tuple[int, Failures]:
     """Train in processes of this machine; what is finished they find out themselves."""
-    jobs = group_units(units, params_file)
+    jobs = group_units(units, params, params_file)
     slots = find_slots(params.train.slots)
     log().info("%d trainings, %d at a time", len(units), len(slots))
     return len(jobs), run_here(jobs, verb="train", children=children, slots=slots, command=command, place=place)
 
 
 def _on_workers(
-    root: Path, params_file: str, params: Params, units: Sequence[Names], workers: Workers
+    root: Path, params_file: str, params: Params, units: Sequence[UnitName], workers: Workers
 ) -> tuple[int, Failures]:
     """Train on workers what is not finished."""
     ledger = Ledger.of(root)
@@ -174,7 +175,7 @@ def main() -> None:
     try:
         require_here(root)
         if left := open_units(root):
-            _require_trainable(root, [pair for _, pair in left])
+            _require_trainable(root, [name.pair for name in left])
             with temporary_settings(restore_defaults={PREFECT_API_URL}):  # an empty address would lose tasks' states
                 train_all()
         else:

@@ -17,17 +17,19 @@ def train_unit(
     pair: str,
     keys: list[str],
     params_file: str = FILE_NAME,
+    camera: str = "",
     attempt: int = 1,  # noqa: ARG001 - for people
 ) -> None:
-    """Train some models on one pair in a process of their own; `train-all` starts this where workers train.
+    """Train some models on one pair and camera in a process of their own; `train-all` starts it where workers train.
 
     Args:
         models: One after the other.
         pair: On this pair.
         keys: The keys of their units where they were asked for; other data, code or parameters here are refused.
         params_file: Parameters.
+        camera: On whose pictures, as in `train.cameras`; empty where nothing else stands there.
         attempt: How often this was tried, with this.
     """
     root = repository_root()
     with marked_alive(root, str(runtime.flow_run.id)):
-        run_alone(root, TrainJob(tuple(models), pair, tuple(keys), params_file), command=hyperskin_command)
+        run_alone(root, TrainJob(tuple(models), pair, tuple(keys), params_file, camera), command=hyperskin_command)

@@ -14,40 +14,42 @@ from hyperskin.errors import UnknownNameError
 from hyperskin.ledger import Ledger
 from hyperskin.params import FILE_NAME, Params
 from hyperskin.steps.finished import find_finished_units
-from hyperskin.steps.unit import Unit, is_regression, model_names
-
-Names = tuple[str, str]  # model and pair
+from hyperskin.steps.unit import Unit, UnitName, is_regression, model_names
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What one process trains: a network, or all regressions of a pair, which take less time than its start.
+    """What one process trains: a network, or all regressions of a pair and camera, which take less time than its start.
 
     Attributes:
         models: One after the other.
         pair: On this pair.
         keys: The keys of their units, for a process elsewhere that must mean the same; empty on this machine.
         params_file: Parameters.
+        camera: On whose pictures, as in `train.cameras`; empty where nothing else stands there.
     """
 
     models: tuple[str, ...]
     pair: str
     keys: tuple[str, ...] = ()
     params_file: str = FILE_NAME
+    camera: str = ""
 
     def __str__(self) -> str:
-        return f"{', '.join(self.models)} on {self.pair}"
+        return f"{', '.join(self.models)} on {self.pair}" + (f", camera {self.camera}" if self.camera else "")
 
     def words(self) -> list[str]:
         """Return the arguments of `hyperskin`."""
         models = [word for model in self.models for word in ("--model", model)]
         expected = [word for key in self.keys for word in ("--expect", key)]
-        return ["train", *models, "--pair", self.pair, *expected, *params_words(self.params_file)]
+        camera = ["--camera", self.camera] if self.camera else []
+        return ["train", *models, "--pair", self.pair, *camera, *expected, *params_words(self.params_file)]
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the flow `train-unit`."""
         profile = {} if self.params_file == FILE_NAME else {"params_file": self.params_file}
-        return {"models": list(self.models), "pair": self.pair, "keys": list(self.keys), **profile}
+        camera = {"camera": self.camera} if self.camera else {}
+        return {"models": list(self.models), "pair": self.pair, "keys": list(self.keys), **camera, **profile}
 
 
 class LedgerSigns:
@@ -94,7 +96,7 @@ def silence_of(root: Path, keys_of: Callable[[Mapping[str, Any]], Sequence[str]]
     return silent_s
 
 
-def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[str] | None) -> list[Names]:
+def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[str] | None) -> list[UnitName]:
     """Return the units asked for, in the order of params: the regressions first, on all pairs, then network by network.
 
     Raises:
@@ -102,29 +104,46 @@ def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[s
     """
     chosen_models = _choose("models", models, model_names(params))
     chosen_pairs = _choose("pairs", pairs, params.train.pairs)
-    return [(model, pair) for model in chosen_models for pair in chosen_pairs]
+    return [
+        UnitName(model, pair, camera)
+        for model in chosen_models
+        for pair in chosen_pairs
+        for camera in params.train.cameras
+    ]
 
 
-def group_units(units: Sequence[Names], params_file: str = FILE_NAME) -> list[TrainJob]:
+def group_units(units: Sequence[UnitName], params: Params, params_file: str = FILE_NAME) -> list[TrainJob]:
     """Return what each process is to train by the parameters of a file, in the order of units."""
-    together: dict[Names, list[str]] = {}
-    for model, pair in units:
-        together.setdefault(("regressions" if is_regression(model) else model, pair), []).append(model)
-    return [TrainJob(tuple(models), pair, params_file=params_file) for (_, pair), models in together.items()]
+    together: dict[UnitName, list[str]] = {}
+    for unit in units:
+        group = unit._replace(model="regressions") if is_regression(unit.model) else unit
+        together.setdefault(group, []).append(unit.model)
+    is_told = len(params.train.cameras) > 1
+    return [
+        TrainJob(tuple(models), group.pair, params_file=params_file, camera=group.camera if is_told else "")
+        for group, models in together.items()
+    ]
 
 
 def open_jobs(
-    root: Path, params: Params, names: Sequence[Names], ledger: Ledger, params_file: str = FILE_NAME
+    root: Path, params: Params, names: Sequence[UnitName], ledger: Ledger, params_file: str = FILE_NAME
 ) -> list[TrainJob]:
     """Return the jobs that are left to do, each with the keys of its units, for processes that do not run here."""
     manifest = Manifest.read(root / "data" / "manifest.json")
-    units = {name: Unit.of(*name, params, manifest) for name in names}
+    units = {name: Unit.of(name.model, name.pair, params, manifest, camera=name.camera) for name in names}
     finished = find_finished_units(root, list(units.values()), ledger)
-    left = [name for name, unit in units.items() if unit.key not in finished]
+    left: dict[str, UnitName] = {}
+    for name, unit in units.items():
+        if unit.key not in finished:
+            left.setdefault(unit.key, name)  # `all` may be one camera
     return [
-        replace(job, keys=tuple(units[model, job.pair].key for model in job.models))
-        for job in group_units(left, params_file)
+        replace(job, keys=tuple(units[name].key for name in left.values() if _is_of(name, job)))
+        for job in group_units(list(left.values()), params, params_file)
     ]
+
+
+def _is_of(name: UnitName, job: TrainJob) -> bool:
+    return name.model in job.models and name.pair == job.pair and job.camera in ("", name.camera)
 
 
 def _choose(what: str, wanted: Sequence[str] | None, known: Sequence[str]) -> list[str]:

@@ -23,11 +23,21 @@ from hyperskin.errors import DataError, HyperSkinError, MissingFileError, Params
 from hyperskin.pairs import find_pair
 from hyperskin.sources.catalog import ARCHIVE, SOURCES
 from hyperskin.sources.phantom import CAPTURES
+from hyperskin.spectral.responses import camera_slug
 
 FILE_NAME = "params.yaml"
 NETWORKS = ("hscnn_plus", "hrnet", "mst_plus_plus")
 """The networks of `hyperskin.models.baselines`, which loads torch."""
+ALL = "all"
+"""In the place of a camera: every rendered one."""
+AND = " + "
+"""Between the cameras of one training."""
+GROUPS = ("sim28", "file")
+"""Names in `render.cameras` that stand for several cameras."""
 
+_MOVED = {
+    ("train", "camera"): f"it is `cameras` now, a list of trainings: write `cameras: [cie]` and `test_cameras: {ALL}`"
+}
 _DASK_ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9a-fA-F:]+\]|[^\s:/@\[\]]+):\d{1,5}")
 _LARGEST_BYTES = 64 * 1024
 _SMALL = 0.01  # numbers below it are written as powers of ten
@@ -94,6 +104,14 @@ class RenderParams(_Section):
     exposure: Literal["none", "max", "p99.9"]
     transfer: Literal["srgb", "linear"]
     encoding: Literal["jpeg", "lossless"]
+
+    @field_validator("cameras")
+    @classmethod
+    def _are_keys(cls, cameras: tuple[str, ...]) -> tuple[str, ...]:
+        slugs = tuple(_camera_key(name) for name in cameras)
+        if ALL in slugs:
+            raise ValueError(f"cameras must be named; {ALL!r} is what `train.cameras` calls all of them")
+        return slugs
 
 
 class MaskParams(_Section):
@@ -182,7 +200,8 @@ class TrainParams(_Section):
 
     pairs: tuple[str, ...] = Field(min_length=1)
     models: dict[str, NetworkParams] = Field(min_length=1)
-    camera: str
+    cameras: tuple[str, ...] = Field(min_length=1)
+    test_cameras: Literal["all"] | tuple[str, ...]
     epochs: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
     steps_per_epoch: int | None = Field(ge=1)
@@ -200,6 +219,29 @@ class TrainParams(_Section):
     monitor: Literal["val_sam/masked", "val_mae/full", "val_mrae/full"]
     seed: int = Field(ge=0)
     slots: int = Field(ge=1)
+
+    @field_validator("cameras")
+    @classmethod
+    def _are_trainings(cls, cameras: tuple[str, ...]) -> tuple[str, ...]:
+        named = [tuple(dict.fromkeys(map(_camera_key, entry.split(AND)))) for entry in cameras]
+        for entry, names in zip(cameras, named, strict=True):
+            if ALL in names and len(names) > 1:
+                raise ValueError(f"{ALL!r} must stand alone, for it is every camera; got {entry!r}")
+            if [set(other) for other in named].count(set(names)) > 1:
+                raise ValueError(f"each training must stand once; {AND.join(names)!r} stands twice")
+        return tuple(AND.join(names) for names in named)
+
+    @field_validator("test_cameras", mode="before")
+    @classmethod
+    def _is_all_or_list(cls, cameras: Any) -> Any:
+        if cameras != ALL and not isinstance(cameras, list | tuple):
+            raise ValueError(f"must be {ALL}, or a list of cameras such as [cie], or []; got {cameras!r}")
+        return cameras if cameras == ALL else tuple(cameras)
+
+    @field_validator("test_cameras")
+    @classmethod
+    def _are_keys(cls, cameras: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return ALL if cameras == ALL else tuple(dict.fromkeys(map(_camera_key, cameras)))
 
     @field_validator("models")
     @classmethod
@@ -280,12 +322,17 @@ class Params(_Section):
     execution: ExecutionParams
 
     @model_validator(mode="after")
-    def _camera_is_rendered(self) -> Self:
-        if self.train.camera not in self.render.cameras and not {"sim28", "file"} & set(self.render.cameras):
-            raise ValueError(
-                f"`train.camera` must be one of `render.cameras` ({', '.join(self.render.cameras)}); "
-                f"got {self.train.camera!r}"
-            )
+    def _cameras_are_rendered(self) -> Self:
+        rendered = self.render.cameras
+        if set(GROUPS) & set(rendered):  # who is in them is known where they are rendered
+            return self
+        tested = () if self.train.test_cameras == ALL else self.train.test_cameras
+        trained = tuple(name for entry in self.train.cameras for name in entry.split(AND) if name != ALL)
+        for key, names in (("cameras", trained), ("test_cameras", tested)):
+            if strangers := [name for name in names if name not in rendered]:
+                raise ValueError(
+                    f"`train.{key}` must be among `render.cameras` ({', '.join(rendered)}); got {strangers[0]!r}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -479,6 +526,14 @@ def _parse_yaml(text: str, origin: str) -> Any:
     return values
 
 
+def _camera_key(name: str) -> str:
+    """Return a camera's key, whether somebody wrote that or the maker's name."""
+    try:
+        return camera_slug(name)
+    except DataError as error:
+        raise ValueError(str(error)) from None
+
+
 def _require_known(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -505,6 +560,9 @@ def _explain(error: ValidationError, origin: str) -> str:
 
 
 def _suggest(location: tuple[int | str, ...]) -> str:
+    """Return what to write in the place of a key that is not known."""
+    if location in _MOVED:
+        return _MOVED[location]
     near = _near(location)
     return f"did you mean `{near}`" if near else f"known are {', '.join(_known_keys(Params, location[:-1]))}"
 

@@ -4,7 +4,7 @@ import json
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -73,6 +73,7 @@ def write_capture(tmp_path: Path) -> WriteCapture:
         width: int = 32,
         invalid: tuple[slice, slice] | None = None,
         mask: bool = True,
+        cameras: Mapping[str, int] = {"cie": 0},  # each camera's picture: the cie's with its channels rolled so often
     ) -> PairFiles:
         generator = np.random.default_rng(seed)
         rgb = generator.random((height, width, 3))
@@ -91,7 +92,9 @@ def write_capture(tmp_path: Path) -> WriteCapture:
         chunk = (min(64, height), min(64, width))
         with h5py.File(inputs, "w", libver=("v110", "v110")) as file:
             picture = np.rint(rgb * 255).astype(np.uint8)
-            file.create_dataset("rgb/cie", data=picture, chunks=(*chunk, 3), fletcher32=True)
+            for camera, turns in cameras.items():
+                seen = np.roll(picture, turns, axis=2)
+                file.create_dataset(f"rgb/{camera}", data=seen, chunks=(*chunk, 3), fletcher32=True)
             infrared = encode_reflectance(cube[..., 56])[0]
             file.create_dataset("infrared_960", data=infrared, chunks=chunk, fletcher32=True)
         if not mask:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from hyperskin.commands.init import shipped_params
 from hyperskin.errors import MissingFileError, ParamsError
@@ -55,7 +56,10 @@ def test_the_repository_ships_what_init_writes() -> None:
         (("  learning_rate: 2e-3", "  learning_rate: .nan"), "`train.learning_rate`"),
         (("  batch_size: 2", "  batch_size: 2\n  batch_size: 8"), "duplicate key"),
         (("  ridge: 1e-6", ""), "`regression.ridge` is missing"),
-        (("  camera: cie", "  camera: nikon_5100_npl"), "`train.camera` must be one of `render.cameras`"),
+        (
+            ("  cameras: [cie] ", "  cameras: [sim28_01] "),
+            r"`train.cameras` must be among `render.cameras` .*got 'cie'",
+        ),
         (('dask: ""', "dask: host:8786"), "`execution.dask`: must be empty or .* tcp://host:port .*got 'host:8786'"),
         (('dask: ""', "dask: tcp://me:secret@host:8786"), "`execution.dask`: must be empty or"),
         (("seconds: 75", "seconds: null"), "one of `epochs` and `seconds` must be set"),
@@ -78,6 +82,65 @@ def test_the_repository_ships_what_init_writes() -> None:
 def test_a_slip_is_named_with_its_place(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         Params.read(_write(tmp_path, change))
+
+
+def _with_cameras(rendered: str, trained: str, tested: str = "all") -> Params:
+    values = YAML(typ="safe", pure=True).load(shipped_params())
+    values["render"]["cameras"] = YAML(typ="safe", pure=True).load(rendered)
+    values["train"] |= {key: YAML(typ="safe", pure=True).load(text) for key, text in (
+        ("cameras", trained), ("test_cameras", tested)
+    )}  # fmt: skip
+    return Params.parse(values, "x")
+
+
+def test_a_training_is_a_camera_or_several_or_all() -> None:
+    params = _with_cameras("[cie, sim28_01, nikon_5100_npl]", "[cie, sim28_01 + cie, all]", "[sim28_01, cie]")
+    assert params.train.cameras == ("cie", "sim28_01 + cie", "all")
+    assert params.train.test_cameras == ("sim28_01", "cie")
+    assert _with_cameras("[cie]", "[all]").train.test_cameras == "all"
+    assert _with_cameras("[cie]", "[cie]", "[]").train.test_cameras == ()
+
+
+def test_a_camera_may_be_called_as_its_maker_does() -> None:
+    params = _with_cameras("[CIE, Nikon 5100 (NPL), sim28]", "[Nikon 5100 (NPL) + CIE]", "[Nikon 5100 (NPL)]")
+    assert params.render.cameras == ("cie", "nikon_5100_npl", "sim28")
+    assert params.train.cameras == ("nikon_5100_npl + cie",)
+    assert params.train.test_cameras == ("nikon_5100_npl",)
+
+
+def test_a_camera_twice_in_one_training_is_there_once() -> None:
+    assert _with_cameras("[cie]", "[cie + cie]").train.cameras == ("cie",)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "message"),
+    [
+        (("[cie]", "[sim28_01]"), r"`train\.cameras` must be among `render\.cameras` \(cie\); got 'sim28_01'\.$"),
+        (("[cie]", "[cie + sim28_01]"), r"`train\.cameras` must be among .* got 'sim28_01'"),
+        (("[cie]", "[cie]", "[sim28_01]"), r"`train\.test_cameras` must be among .* got 'sim28_01'"),
+        (("[cie]", "[cie]", "cie"), r"`train\.test_cameras`: must be all, or a list .* got 'cie'"),
+        (("[cie]", "[cie + all]"), "'all' must stand alone, for it is every camera; got 'cie . all'"),
+        (("[cie, sim28_01]", "[cie + sim28_01, sim28_01 + cie]"), "must stand once; 'cie . sim28_01' stands twice"),
+        (("[cie]", "['-']"), "`train.cameras`: A camera's name must hold a Latin letter or a digit; got '-'"),
+        (("[all]", "[cie]"), "`render.cameras`: cameras must be named; 'all' is what"),
+        (("[cie]", "[]"), "`train.cameras`"),
+    ],
+)
+def test_cameras_that_cannot_be_meant_are_refused(cameras: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        _with_cameras(*cameras)
+
+
+def test_who_stands_in_a_group_is_not_asked_for_here() -> None:
+    assert _with_cameras("[sim28]", "[sim28_05]", "[sim28_06]").train.cameras == ("sim28_05",)
+
+
+def test_parameters_of_one_camera_are_told_how_to_go_on(tmp_path: Path) -> None:
+    old = shipped_params().replace("  cameras: [cie]                          # one", "  camera: cie  # one")
+    with pytest.raises(
+        ParamsError, match=r"`train\.camera` is no known key; it is `cameras` now.*: write `cameras: \[cie\]`"
+    ):
+        Params.parse_text(old, "params.yaml")
 
 
 def test_the_networks_are_those_that_can_be_built() -> None:

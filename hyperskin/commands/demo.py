@@ -28,7 +28,7 @@ PAGE = REPORTS / "report.html"
 LOG = REPORTS / "train-all.log"
 MADE_FROM = REPORTS / ".demo"  # hash of the work that table and sheet show
 
-_SCORED = re.compile(r"\w+ on \w+: sam/")  # what a unit says last
+_SCORED = re.compile(r"\w+ on \w+(, camera [\w +]+)?: sam/")  # what a unit says last
 _PREFECT = re.compile(r"[\d:.]+ \| (?P<level>\w+) +\| (?:Flow|Task) run '[^']*' - (?P<text>.*)")
 _STATES = ("Task run failed with exception", "Finished in state")  # the sentence behind them comes at the end
 _LOUD = {"WARNING", "ERROR", "CRITICAL"}
@@ -105,7 +105,7 @@ def _train(root: Path, params: Params) -> None:
     models = "1 model" if len(left) == 1 else f"{len(left)} models"
     _heading(f"Training: {models}, {params.train.slots} at a time (the flow train-all on a temporary server)")
     _log.info("every line it says: %s", LOG)
-    networks = sum(not is_regression(model) for model, _ in left)
+    networks = sum(not is_regression(model) for model, *_ in left)
     expected_s = _expect(networks, params.train.slots, params.train.seconds)
     children = Children(root, child_environment(root), patience_s=FLOW_PATIENCE_S)
     (root / REPORTS).mkdir(exist_ok=True, mode=0o700)

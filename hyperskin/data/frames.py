@@ -1,8 +1,10 @@
-"""One capture as a pair's input, reference, mask and valid map, read whole or by window."""
+"""One capture as a pair's input, reference, mask and valid map, read whole or by window, as any camera saw it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,9 +21,10 @@ from hyperskin.data.cubefile import REMAKE, CubeReader, decode_reflectance, open
 from hyperskin.data.encoding import MSI_RGB
 from hyperskin.data.truth import PANEL, TruthFiles, read_truth_maps
 from hyperskin.errors import DataError, MissingFileError, ShapeError
-from hyperskin.pairs import INPUT_CHANNELS, Pair
+from hyperskin.pairs import Pair
 
 _EVERYTHING = (slice(None), slice(None))
+_RGB = "rgb"
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,10 @@ class StoredFrame:
         """Return a window of it; the arrays are views."""
         return StoredFrame(tuple(values[window] for values in self.inputs), self.target[window], self.valid[window])
 
+    def seen_as(self, rgb: npt.NDArray[Any]) -> StoredFrame:
+        """Return it as another camera saw it; everything but `rgb` (H, W, 3) is shared."""
+        return replace(self, inputs=(rgb, *self.inputs[1:]))
+
 
 def decode_input(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return one stored input as float32, the same shape: 8-bit rgb / 255, 16-bit rgb and infrared as reflectance."""
@@ -101,17 +108,18 @@ def decode_inputs(inputs: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float3
 
 
 class InputReader:
-    """An open input file: what one camera and the infrared band saw of one capture."""
+    """An open input file: what some cameras and the infrared band saw of one capture."""
 
-    def __init__(self, path: Path, pair: Pair, *, camera: str) -> None:
+    def __init__(self, path: Path, pair: Pair, *, cameras: Sequence[str]) -> None:
         self.path = path
         self._file = open_hdf5(path)
+        assert pair.inputs[0] == _RGB, "every pair sees colours first"
         try:
-            self._windows = [self._find(_keys(name, pair, camera), pair) for name in pair.inputs]
-            self.shape = self._common_shape(pair)
+            self._rgb = [self._find(_keys(pair, camera), pair) for camera in cameras]
+            self._others = [self._find((name,), pair) for name in pair.inputs[1:]]
+            self.shape = self._common_shape()
             self.pixel_bytes = sum(
-                INPUT_CHANNELS[name] * window.dtype.itemsize
-                for name, window in zip(pair.inputs, self._windows, strict=True)
+                reader.dtype.itemsize * math.prod(reader.shape[2:]) for reader in (*self._rgb, *self._others)
             )
         except BaseException:
             self.close()
@@ -129,13 +137,20 @@ class InputReader:
         """Close the file."""
         self._file.close()
 
-    def read_numbers(self, window: Window | None = None) -> tuple[npt.NDArray[Any], ...]:
-        """Return the inputs as stored, each (H, W, channels), whole or in a window."""
+    def read_numbers(self, window: Window | None = None, *, camera: int = 0) -> tuple[npt.NDArray[Any], ...]:
+        """Return the inputs as stored, each (H, W, channels), whole or in a window, as camera number `camera` saw."""
+        return (self.read_rgb(window, camera=camera), *(self._read(other, window) for other in self._others))
+
+    def read_rgb(self, window: Window | None = None, *, camera: int) -> npt.NDArray[Any]:
+        """Return the picture of camera number `camera` as stored, (H, W, 3), whole or in a window."""
+        return self._read(self._rgb[camera], window)
+
+    def _read(self, reader: WindowReader, window: Window | None) -> npt.NDArray[Any]:
         try:
-            parts = [reader.read(window) for reader in self._windows]
+            values = reader.read(window)
         except OSError as error:
             raise DataError(f"{self.path} must be whole; a part of it cannot be read: {REMAKE}.") from error
-        return tuple(values if values.ndim == 3 else values[..., None] for values in parts)
+        return values if values.ndim == 3 else values[..., None]
 
     def _find(self, keys: tuple[str, ...], pair: Pair) -> WindowReader:
         key = keys[-1]
@@ -151,13 +166,14 @@ class InputReader:
             "check `render.cameras` and the source."
         )
 
-    def _common_shape(self, pair: Pair) -> tuple[int, int]:
+    def _common_shape(self) -> tuple[int, int]:
         """Return (H, W) of all inputs, after checking their kinds."""
-        found = {name: (reader.shape, reader.dtype) for name, reader in zip(pair.inputs, self._windows, strict=True)}
-        height, width = self._windows[0].shape[:2]
-        for name, (shape, dtype) in found.items():
-            expected, kinds = ((height, width, 3), "uint8 uint16") if name == "rgb" else ((height, width), "uint16")
-            if shape != expected or dtype.name not in kinds.split():
+        height, width = self._rgb[0].shape[:2]
+        found = [(reader.shape, reader.dtype.name) for reader in (*self._rgb, *self._others)]
+        for place, (shape, dtype) in enumerate(found):
+            is_rgb = place < len(self._rgb)
+            expected, kinds = ((height, width, 3), "uint8 uint16") if is_rgb else ((height, width), "uint16")
+            if shape != expected or dtype not in kinds.split():
                 raise ShapeError(
                     f"{self.path} must hold inputs of one size, rgb of 8 or 16 bits and 16-bit infrared; got {found}."
                 )
@@ -167,10 +183,10 @@ class InputReader:
 class FrameReader:
     """One capture's open files, read as numbers, whole or by window."""
 
-    def __init__(self, files: PairFiles, pair: Pair, *, camera: str) -> None:
+    def __init__(self, files: PairFiles, pair: Pair, *, cameras: Sequence[str]) -> None:
         self._cubes = CubeReader(files.cube)
         try:
-            self._inputs = InputReader(files.inputs, pair, camera=camera)
+            self._inputs = InputReader(files.inputs, pair, cameras=cameras)
         except BaseException:
             self._cubes.close()
             raise
@@ -201,18 +217,18 @@ class FrameReader:
         self._inputs.close()
         self._cubes.close()
 
-    def read_inputs(self) -> tuple[npt.NDArray[Any], ...]:
-        """Return the inputs of the whole frame as stored, each (H, W, channels)."""
-        return self._inputs.read_numbers()
-
-    def read(self, window: Window | None = None) -> StoredFrame:
-        """Return the frame, or a window (rows, columns) of it, in the numbers of the files."""
-        inputs = self._inputs.read_numbers(window)
+    def read(self, window: Window | None = None, *, camera: int = 0) -> StoredFrame:
+        """Return the frame, or a window (rows, columns) of it, in the numbers of the files, as one camera saw it."""
+        inputs = self._inputs.read_numbers(window, camera=camera)
         parts = [_take(self._cubes.read_numbers(name, window), chosen) for name, chosen in self._chosen.items()]
         target = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         if self._valid is None:
             return StoredFrame(inputs, target, np.ones(target.shape[:2], np.bool_))
         return StoredFrame(inputs, target, self._valid[window or _EVERYTHING])
+
+    def read_rgb(self, window: Window | None = None, *, camera: int) -> npt.NDArray[Any]:
+        """Return one camera's picture alone, (H, W, 3) as stored, whole or in a window."""
+        return self._inputs.read_rgb(window, camera=camera)
 
 
 def read_frame(files: PairFiles, pair: Pair, *, camera: str, window: Window | None = None) -> Frame:
@@ -223,18 +239,29 @@ def read_frame(files: PairFiles, pair: Pair, *, camera: str, window: Window | No
         MissingFileError: A file is not there.
         ShapeError: The files show frames of different sizes.
     """
-    with FrameReader(files, pair, camera=camera) as reader:
+    return next(read_views(files, pair, cameras=[camera], window=window))
+
+
+def read_views(
+    files: PairFiles, pair: Pair, *, cameras: Sequence[str], window: Window | None = None
+) -> Iterator[Frame]:
+    """Yield one capture as each of `cameras` saw it; cube and mask are read once and shared. Raises as `read_frame`."""
+    with FrameReader(files, pair, cameras=cameras) as reader:
         stored = reader.read(window)
         mask = None if files.mask is None else read_mask(files.mask)
         if mask is not None and mask.shape != reader.shape:
             raise ShapeError(f"{files.mask} must have shape {reader.shape} like {files.cube}; got {mask.shape}.")
-    return Frame(
-        capture=files.capture,
-        input=decode_inputs(stored.inputs),
-        reference=decode_reflectance(stored.target),
-        mask=None if mask is None else mask[window or _EVERYTHING],
-        valid=stored.valid,
-    )
+        frame = Frame(
+            capture=files.capture,
+            input=decode_inputs(stored.inputs),
+            reference=decode_reflectance(stored.target),
+            mask=None if mask is None else mask[window or _EVERYTHING],
+            valid=stored.valid,
+        )
+        yield frame
+        for number in range(1, len(cameras)):
+            seen = stored.seen_as(reader.read_rgb(window, camera=number))
+            yield replace(frame, input=decode_inputs(seen.inputs))
 
 
 def read_truth(files: TruthFiles, pair: Pair) -> Truth:
@@ -261,7 +288,7 @@ def read_truth(files: TruthFiles, pair: Pair) -> Truth:
 
 def read_input(path: Path, pair: Pair, *, camera: str, window: Window | None = None) -> npt.NDArray[np.float32]:
     """Return the input of `pair` as taken by `camera`, (H, W, C_in) float32."""
-    with InputReader(path, pair, camera=camera) as reader:
+    with InputReader(path, pair, cameras=[camera]) as reader:
         return decode_inputs(reader.read_numbers(window))
 
 
@@ -282,11 +309,9 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
         raise DataError(f"{path} must be a picture; it cannot be read: {REMAKE}.") from error
 
 
-def _keys(name: str, pair: Pair, camera: str) -> tuple[str, ...]:
-    """Return where an input may lie, the best first: an MSI's own rgb, from before any JPEG, before the picture."""
-    if name != "rgb":
-        return (name,)
-    picture = f"rgb/{camera}"
+def _keys(pair: Pair, camera: str) -> tuple[str, ...]:
+    """Return where a picture may lie, the best first: an MSI's own rgb, from before any JPEG, before the picture."""
+    picture = f"{_RGB}/{camera}"
     return (f"{MSI_RGB}/{camera}", picture) if "infrared_960" in pair.inputs else (picture,)
 
 

@@ -107,6 +107,12 @@ class Manifest:
         _require_named_rightly(test_set, captures)
         return cls(path.parent, values["source"], values["settings"], captures, digest, test_set)
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The cameras whose pictures every capture has, in the order in which they were rendered."""
+        rendered = [entry.facts.get("render", {}).get("cameras", []) for _, entry in sorted(self.captures.items())]
+        return tuple(name for name in rendered[0] if all(name in other for other in rendered)) if rendered else ()
+
     def of_split(self, split: str) -> list[CaptureEntry]:
         """Return the captures of a split, sorted by name."""
         return [entry for _, entry in sorted(self.captures.items()) if entry.split == split]

@@ -35,6 +35,7 @@ class Crop(NamedTuple):
         left: First column, likewise.
         flip: Whether it is mirrored left to right, before turning.
         quarter_turns: 0 to 3 turns by 90 degrees.
+        camera: Number of the camera whose picture is taken.
     """
 
     capture: int
@@ -42,6 +43,7 @@ class Crop(NamedTuple):
     left: int
     flip: bool = False
     quarter_turns: int = 0
+    camera: int = 0
 
 
 class Batch(NamedTuple):
@@ -62,11 +64,13 @@ def draw_crops(
     epoch: int,
     padding_px: int = 0,
     stride_px: int = 1,
+    camera_count: int = 1,
 ) -> list[Crop]:
     """Return the `count` crops of one epoch; equal arguments give equal crops, whoever reads them.
 
     Every capture comes equally often (to within one), in random order; positions are uniform over those that lie
-    `stride_px` apart on the frame with `padding_px` around it, from its upper left corner on.
+    `stride_px` apart on the frame with `padding_px` around it, from its upper left corner on, and so is the camera
+    over `camera_count`. How many cameras there are moves no crop.
     """
     generator = torch.Generator().manual_seed(_mix(seed, epoch))
     rounds = math.ceil(count / len(shapes))
@@ -78,21 +82,22 @@ def draw_crops(
         turns = torch.randint(4, (count,), generator=generator)
     else:
         flips, turns = torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.int64)
-    columns = (order, corners[:, 0], corners[:, 1], flips, turns)
+    cameras = torch.randint(camera_count, (count,), generator=generator)  # last, so that it changes nothing before it
+    columns = (order, corners[:, 0], corners[:, 1], flips, turns, cameras)
     return [Crop(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 class StoredCaptures:
     """Captures whose windows are read from their files; a process opens a file when it first needs it."""
 
-    def __init__(self, files: Sequence[PairFiles], pair: Pair, *, camera: str) -> None:
+    def __init__(self, files: Sequence[PairFiles], pair: Pair, *, cameras: Sequence[str]) -> None:
         if not files:
             raise DataError("A training needs at least one capture; the split gives none.")
         self._files = tuple(files)
         self._pair = pair
-        self._camera = camera
+        self.cameras = tuple(cameras)
         self._open: OrderedDict[int, FrameReader] = OrderedDict()
-        self._spans: dict[int, Span] = {}
+        self._spans: dict[tuple[int, int], Span] = {}
         readers = [self._reader(i) for i in range(len(files))]
         self.names = tuple(each.capture.name for each in files)
         self.shapes = tuple(reader.shape for reader in readers)
@@ -111,21 +116,28 @@ class StoredCaptures:
         """Leave open files behind: another process opens its own."""
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def read(self, capture: int, window: Window | None = None) -> StoredFrame:
-        """Return capture number `capture`, or a window of it, as stored."""
-        return self._reader(capture).read(window)
+    def read(self, capture: int, window: Window | None = None, *, camera: int = 0) -> StoredFrame:
+        """Return capture number `capture`, or a window of it, as stored, as camera number `camera` saw it."""
+        return self._reader(capture).read(window, camera=camera)
 
-    def rgb_span(self, capture: int) -> Span:
-        """Return the darkest and the brightest number of a whole picture, which is read once."""
-        if capture not in self._spans:
-            self._spans[capture] = find_span(self._reader(capture).read_inputs()[0])
-        return self._spans[capture]
+    def read_views(self, capture: int) -> list[StoredFrame]:
+        """Return a whole capture as each camera saw it; all but the pictures is read once and shared."""
+        reader = self._reader(capture)
+        first = reader.read()
+        others = (reader.read_rgb(camera=camera) for camera in range(1, len(self.cameras)))
+        return [first, *map(first.seen_as, others)]
+
+    def rgb_span(self, capture: int, *, camera: int = 0) -> Span:
+        """Return the darkest and the brightest number of a camera's whole picture, which is read once."""
+        if (capture, camera) not in self._spans:
+            self._spans[capture, camera] = find_span(self._reader(capture).read_rgb(camera=camera))
+        return self._spans[capture, camera]
 
     def _reader(self, capture: int) -> FrameReader:
         if capture not in self._open:
             if len(self._open) == _MOST_OPEN:
                 self._open.popitem(last=False)[1].close()
-            self._open[capture] = FrameReader(self._files[capture], self._pair, camera=self._camera)
+            self._open[capture] = FrameReader(self._files[capture], self._pair, cameras=self.cameras)
         self._open.move_to_end(capture)
         return self._open[capture]
 
@@ -136,16 +148,16 @@ class CachedCaptures:
     def __init__(self, stored: StoredCaptures) -> None:
         self.names = stored.names
         self.shapes = stored.shapes
-        self._frames = [stored.read(i) for i in range(len(stored.shapes))]
-        self._spans = [find_span(frame.inputs[0]) for frame in self._frames]
+        self._views = [stored.read_views(i) for i in range(len(stored.shapes))]
+        self._spans = [[find_span(view.inputs[0]) for view in views] for views in self._views]
 
-    def read(self, capture: int, window: Window) -> StoredFrame:
-        """Return a window of capture number `capture`; the arrays are views."""
-        return self._frames[capture].cut(window)
+    def read(self, capture: int, window: Window, *, camera: int = 0) -> StoredFrame:
+        """Return a window of capture number `capture` as camera number `camera` saw it; the arrays are views."""
+        return self._views[capture][camera].cut(window)
 
-    def rgb_span(self, capture: int) -> Span:
-        """Return the darkest and the brightest number of a whole picture."""
-        return self._spans[capture]
+    def rgb_span(self, capture: int, *, camera: int = 0) -> Span:
+        """Return the darkest and the brightest number of a camera's whole picture."""
+        return self._spans[capture][camera]
 
 
 Captures = StoredCaptures | CachedCaptures
@@ -194,11 +206,12 @@ class CropBatches(Dataset[Batch]):
 
     def _decode(self, numbers: npt.NDArray[Any], crops: Sequence[Crop]) -> torch.Tensor:
         if self._stretched and numbers.dtype == np.uint8:
-            return torch.from_numpy(stretch_rgb(numbers, [self._captures.rgb_span(crop.capture) for crop in crops]))
+            spans = [self._captures.rgb_span(crop.capture, camera=crop.camera) for crop in crops]
+            return torch.from_numpy(stretch_rgb(numbers, spans))
         return torch.from_numpy(decode_input(numbers))
 
     def _read(self, crop: Crop) -> StoredFrame:
-        black = self._captures.rgb_span(crop.capture)[0] if self._stretched else 0
+        black = self._captures.rgb_span(crop.capture, camera=crop.camera)[0] if self._stretched else 0
         patch = _read_padded(self._captures, crop, self._crop_px, black=black)
         return StoredFrame(
             tuple(_turn(values, crop) for values in patch.inputs), _turn(patch.target, crop), _turn(patch.valid, crop)
@@ -213,7 +226,7 @@ def _read_padded(captures: Captures, crop: Crop, crop_px: int, *, black: int) ->
     height, width = captures.shapes[crop.capture]
     rows, above, below = _cut_span(crop.top, crop_px, height)
     columns, left, right = _cut_span(crop.left, crop_px, width)
-    patch = captures.read(crop.capture, (rows, columns))
+    patch = captures.read(crop.capture, (rows, columns), camera=crop.camera)
     if not (above or below or left or right):
         return patch
     margins = ((above, below), (left, right))

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from hyperskin.ledger import BusyError, Claim, Ledger
 from hyperskin.processes import StopRequest
-from hyperskin.steps.unit import Unit
+from hyperskin.steps.unit import Unit, UnitName
 
 GOES_ON = "The same command goes on where it stopped."
 """What is said to whoever stopped a command that has got somewhere."""
@@ -58,7 +58,7 @@ def claimed(
                 holder = busy.holder.process
             if said != holder:
                 said = holder
-                _log.info("%s on %s is being trained by %s; waiting for it", unit.model, unit.pair.name, holder)
+                _log.info("%s is being trained by %s; waiting for it", unit.title, holder)
             stopping.wait(_POLL_S)
             if is_finished():
                 yield None
@@ -87,7 +87,7 @@ class Watch:
 
 
 def find_interrupted(unit: Unit, ledger: Ledger) -> dict[str, dict[str, str]]:
-    """Return what the interrupted trainings of the same model and pair were made with, by their unit keys.
+    """Return what the interrupted trainings of the same model, pair and camera were made with, by their unit keys.
 
     The unit itself may be among them. Trials of a search are left out: each has its own recipe, by design.
     """
@@ -96,7 +96,7 @@ def find_interrupted(unit: Unit, ledger: Ledger) -> dict[str, dict[str, str]]:
         for attempt in ledger.newest()
         if attempt.state != "finished"
         and "study" not in attempt.about
-        and (attempt.about.get("model"), attempt.about.get("pair")) == (unit.model, unit.pair.name)
+        and tuple(attempt.about.get(what) for what in UnitName._fields) == unit.name
         and checkpoint_path(unit.folder.parent / attempt.key).is_file()
     }
 

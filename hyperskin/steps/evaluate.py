@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,13 +47,22 @@ class RegionSpectra:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that an examination found; `degenerate` where some frame got one constant spectrum."""
+    """All that an examination found; `degenerate` where some frame got one constant spectrum.
+
+    `camera_metrics` are scores with the pictures of other cameras, by metric key.
+    """
 
     scores: list[CaptureScores]
     summary: Summary
     spectra: list[RegionSpectra]
     fidelity: SkinFidelity
     degenerate: bool
+    camera_metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every number of it, by metric key."""
+        return {**self.summary.metrics, **self.fidelity.metrics, **self.camera_metrics}
 
 
 def evaluate(
@@ -86,7 +95,7 @@ def evaluate(
     for file in progress(files):
         frame = read_frame(file, pair, camera=camera)
         estimate = reconstruct(frame.input)
-        _require_finite(estimate, frame.capture.name)
+        require_finite(estimate, frame.capture.name)
         skin = find_bare_skin(frame, pair.target, read_visible(file.cube))
         scores.append(_score(estimate, frame, skin, file, pair, fidelity))
         sums.setdefault(frame.capture.subject, _SpectraSums(pair.out_channels)).add(frame, estimate)
@@ -133,7 +142,8 @@ def is_constant(estimate: npt.NDArray[np.float32]) -> bool:
     return float(estimate.std(axis=(0, 1), dtype=np.float64).max()) < _SPREAD_SMALLEST
 
 
-def _require_finite(estimate: npt.NDArray[np.float32], name: str) -> None:
+def require_finite(estimate: npt.NDArray[np.float32], name: str) -> None:
+    """Refuse an estimate of the capture called `name` that no score could be of."""
     if not np.all(np.isfinite(estimate)):
         raise DataError(f"A reconstruction must be finite; that of {name} is not: the training has diverged.")
 

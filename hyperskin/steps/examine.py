@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from tqdm import tqdm
 
+from hyperskin.data.frames import PairFiles
 from hyperskin.data.manifest import Manifest
 from hyperskin.params import Params
+from hyperskin.steps.cameras import Scores, camera_metrics, camera_rows, examine_cameras, own_scores
 from hyperskin.steps.captures import make_key
 from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.evaluate import Evaluation, Reconstruct, evaluate
@@ -33,9 +36,11 @@ def examine(
 ) -> Evaluation:
     """Reconstruct every test capture whole, and send tables, figures and pictures of it to the run.
 
+    What other cameras saw of the captures is reconstructed too, for its angle and similarity alone.
+
     Args:
         reconstruct: The model.
-        unit: Which model on which pair; its recipe names the camera.
+        unit: Which model on which pair, and with the pictures of which cameras.
         manifest: The data.
         params: Their `privacy` is read.
         run: Where all of it goes; the scores themselves are for the caller to log.
@@ -46,18 +51,20 @@ def examine(
         DataError: An estimate is not finite.
         EmptyMaskError: A capture's mask selects no valid pixel.
     """
+    captures = manifest.pair_files("test", unit.pair)
     evaluation = evaluate(
         reconstruct,
-        manifest.pair_files("test", unit.pair),
+        captures,
         unit.pair,
-        camera=unit.recipe["camera"],
+        camera=unit.camera,
         progress=lambda files: until_stopped(
             tqdm(files, desc="evaluate", unit="capture", disable=None, leave=False), should_stop
         ),
         on_frame=sheet_logger(run, unit.pair, _publishable(manifest, params)),
     )
-    _log_evaluation(run, unit, evaluation)
-    return evaluation
+    by_camera = _examine_cameras(reconstruct, unit, captures, evaluation, should_stop)
+    _log_evaluation(run, unit, evaluation, by_camera)
+    return replace(evaluation, camera_metrics=camera_metrics(by_camera))
 
 
 def say_scores(evaluation: Evaluation) -> str:
@@ -79,12 +86,36 @@ def provenance_of(unit: Unit, manifest: Manifest) -> Provenance:
     )
 
 
+def _examine_cameras(
+    reconstruct: Reconstruct,
+    unit: Unit,
+    captures: Sequence[PairFiles],
+    evaluation: Evaluation,
+    should_stop: Callable[[], bool],
+) -> dict[str, Scores]:
+    """Return scores by camera, its own from the evaluation; nothing where there is no other."""
+    if not unit.test_cameras:
+        return {}
+    count = len(captures) * len(unit.test_cameras)
+    others = examine_cameras(
+        reconstruct,
+        captures,
+        unit.pair,
+        cameras=unit.test_cameras,
+        progress=lambda views: until_stopped(
+            tqdm(views, desc="other cameras", total=count, unit="picture", disable=None, leave=False), should_stop
+        ),
+    )
+    scores = others | {unit.camera: own_scores(evaluation.summary.metrics)}
+    return {camera: scores[camera] for camera in unit.rendered if camera in scores}
+
+
 def _publishable(manifest: Manifest, params: Params) -> Collection[str]:
     subjects = {entry.id.subject for entry in manifest.captures.values()}
     return publishable_subjects(manifest.source, subjects, params.privacy.publishable_subjects)
 
 
-def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
+def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation, by_camera: dict[str, Scores]) -> None:
     """Send the tables, the per-band plot and one spectra panel per test subject."""
     wavelength_nm = unit.pair.target.wavelength_nm
     summary = evaluation.summary
@@ -97,10 +128,11 @@ def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation) -> None:
         "per_direction": summary.per_direction,
         "per_skin_type": summary.per_skin_type,
         "per_region": evaluation.fidelity.per_region,
+        "per_camera": camera_rows(by_camera, unit.camera),
     }
     run.log_tables({name: rows for name, rows in tables.items() if rows})
     run.log_figure(draw_bands(bands, title=run.name), "per_band")
     for spectra in evaluation.spectra:
         run.log_figure(draw_spectra(spectra, wavelength_nm, title=run.name), f"spectra_{spectra.subject}")
     if evaluation.degenerate and unit.regression_kind != "mean":
-        _log.warning("%s on %s: a frame got one constant spectrum: nothing was learned", unit.model, unit.pair.name)
+        _log.warning("%s: a frame got one constant spectrum: nothing was learned", unit.title)

@@ -11,7 +11,7 @@ from hyperskin.data.manifest import Manifest
 from hyperskin.errors import ServiceError
 from hyperskin.ledger import Ledger
 from hyperskin.params import FILE_NAME, Params
-from hyperskin.steps.unit import Unit, model_names, params_units
+from hyperskin.steps.unit import Unit, UnitName, params_units, unit_names
 from hyperskin.tracking.courier import is_known_away, note_away
 from hyperskin.tracking.journal import Journal
 from hyperskin.tracking.store import find_finished, prepare_store, store_address
@@ -19,18 +19,17 @@ from hyperskin.tracking.store import find_finished, prepare_store, store_address
 _log = logging.getLogger(__name__)
 
 
-def open_units(root: Path) -> list[tuple[str, str]]:
-    """Return model and pair of every unit of params.yaml that is not finished: what is left to train.
+def open_units(root: Path) -> list[UnitName]:
+    """Return every unit of params.yaml that is not finished, by its name: what is left to train.
 
     Without a manifest nothing is finished.
     """
     path = root / "data" / "manifest.json"
     if not path.exists():
-        params = Params.read(root / FILE_NAME)
-        return [(model, pair) for model in model_names(params) for pair in params.train.pairs]
+        return unit_names(Params.read(root / FILE_NAME))
     units = params_units(root, Manifest.read(path))
     finished = find_finished_units(root, units)
-    return [(unit.model, unit.pair.name) for unit in units if unit.key not in finished]
+    return [unit.name for unit in units if unit.key not in finished]
 
 
 def find_finished_units(root: Path, units: Sequence[Unit], ledger: Ledger | None = None) -> set[str]:

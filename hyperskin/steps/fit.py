@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from hyperskin.data.frames import PairFiles, read_frame
+from hyperskin.data.frames import PairFiles, read_frame, read_views
 from hyperskin.data.manifest import Manifest
 from hyperskin.metrics.pointwise import mae, mrae
 from hyperskin.metrics.sam import sam
@@ -30,6 +31,7 @@ from hyperskin.training.reconstruct import reconstruct
 
 _DATA_RANGE = 1.0
 _ERRORS = {"val_mae/full": mae, "val_mrae/full": mrae}  # validated where they choose the best epoch
+Capture = TypeVar("Capture")
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,15 @@ class Fitted:
 
 
 def fit_regression(unit: Unit, manifest: Manifest, should_stop: Callable[[], bool]) -> Fitted:
-    """Fit a regression to every valid pixel of the training captures, read one capture at a time."""
+    """Fit a regression to every valid pixel of the training captures as each camera saw it, a capture at a time."""
     assert unit.regression_kind is not None
     sums = RegressionSums(
         unit.regression_kind, unit.pair.in_channels, unit.pair.out_channels, transfer=unit.recipe["transfer"]
     )
     files = manifest.pair_files("train", unit.pair)
     for file in until_stopped(tqdm(files, desc=f"fit {unit.model}", unit="capture", disable=None), should_stop):
-        frame = read_frame(file, unit.pair, camera=unit.recipe["camera"])
-        sums.add(frame.input[frame.valid], frame.reference[frame.valid])
+        for frame in read_views(file, unit.pair, cameras=unit.cameras):
+            sums.add(frame.input[frame.valid], frame.reference[frame.valid])
     regression = sums.solve(ridge=unit.recipe["ridge"])
     return Fitted(regression.reconstruct, regression.parameter_count, None, {"train/pixels": float(sums.count)})
 
@@ -89,7 +91,6 @@ def fit_network(
     network = build(
         unit.model, in_channels=unit.pair.in_channels, out_channels=unit.pair.out_channels, **unit.config
     ).to(device)
-    camera = unit.recipe["camera"]
     validation = manifest.pair_files("valid", unit.pair)
     recipe = make_recipe(unit)
     whole_frames = Stretched if recipe.stretches(unit.pair) else _as_it_is
@@ -97,14 +98,14 @@ def fit_network(
         network,
         files=manifest.pair_files("train", unit.pair),
         pair=unit.pair,
-        camera=camera,
+        cameras=unit.cameras,
         recipe=recipe,
         device=device,
         validate=lambda candidate: validate(
             lambda given: reconstruct(whole_frames(candidate), given, device=device),
             until_stopped(validation, should_stop),
             unit.pair,
-            camera=camera,
+            cameras=unit.cameras,
             monitor=recipe.monitor,
         ),
         checkpoint=checkpoint,
@@ -123,12 +124,12 @@ def fit_network(
     )
 
 
-def until_stopped(files: Iterable[PairFiles], should_stop: Callable[[], bool]) -> Iterator[PairFiles]:
+def until_stopped(captures: Iterable[Capture], should_stop: Callable[[], bool]) -> Iterator[Capture]:
     """Give captures until asked to stop, and stop then as Ctrl-C does."""
-    for file in files:
+    for capture in captures:
         if should_stop():
             raise KeyboardInterrupt
-        yield file
+        yield capture
 
 
 def make_recipe(unit: Unit) -> Recipe:
@@ -139,7 +140,7 @@ def make_recipe(unit: Unit) -> Recipe:
 
 
 def validate(
-    reconstruct_frame: Reconstruct, files: Iterable[PairFiles], pair: Pair, *, camera: str, monitor: str
+    reconstruct_frame: Reconstruct, files: Iterable[PairFiles], pair: Pair, *, cameras: Sequence[str], monitor: str
 ) -> dict[str, float]:
     """Return means over the validation captures: angle and similarity, masked and full, and the error `monitor` names.
 
@@ -147,11 +148,11 @@ def validate(
         reconstruct_frame: Input to cube.
         files: The captures.
         pair: The reconstruction task.
-        camera: Whose RGB goes in.
+        cameras: Whose RGB goes in; several take turns, a capture each, so that they cost no more than one.
         monitor: The metric that chooses the best epoch.
     """
     found: dict[str, list[float]] = {}
-    for file in files:
+    for file, camera in zip(files, itertools.cycle(cameras), strict=False):  # files first: none is taken for nothing
         frame = read_frame(file, pair, camera=camera)
         estimate = reconstruct_frame(frame.input)
         regions = {"full": frame.valid}

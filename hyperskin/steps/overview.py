@@ -18,6 +18,7 @@ from hyperskin.pictures import save_picture
 from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.present import METRICS
 from hyperskin.steps.sheets import to_picture
+from hyperskin.steps.unit import champion_camera
 from hyperskin.tracking.champion import Champion, load_champion
 from hyperskin.tracking.overview import Curve, OverviewRow, draw_overview
 
@@ -58,8 +59,9 @@ def overview(root: Path, *, store: str, path: Path) -> Path | None:
     subjects = list(next(iter(files.values()), {}))[:_MOST_ROWS]
     if not subjects:
         return None
+    camera = champion_camera(params, manifest)
     rows = [
-        _row({pair: (champion, files[pair][subject]) for pair, champion in champions.items()}, params.train.camera)
+        _row({pair: (champion, files[pair][subject]) for pair, champion in champions.items()}, camera)
         for subject in subjects
     ]
     title = "; ".join(f"{pair.name}: {_say(champion)}" for pair, champion in champions.items())
@@ -86,7 +88,7 @@ def _row(work: dict[Pair, tuple[Champion, PairFiles]], camera: str) -> OverviewR
     outline: npt.NDArray[np.bool_] | None = None
     title = ""
     for pair, (champion, file) in work.items():
-        frame = read_frame(file, pair, camera=camera)
+        frame = read_frame(file, pair, camera=champion.camera or camera)
         estimate = champion.reconstruct(frame.input)
         outline, title = frame.mask, frame.capture.name
         pictures.setdefault("camera picture, mask", _BRIGHTER * frame.input[..., :3])

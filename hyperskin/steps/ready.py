@@ -26,7 +26,7 @@ def require_trainable(unit: Unit, manifest: Manifest) -> None:
         ShapeError: A crop does not fit into every training capture.
     """
     recipe = None if unit.regression_kind is not None else _require_network(unit)
-    with StoredCaptures(manifest.pair_files("train", unit.pair), unit.pair, camera=unit.recipe["camera"]) as captures:
+    with StoredCaptures(manifest.pair_files("train", unit.pair), unit.pair, cameras=unit.cameras) as captures:
         if recipe is not None:
             require_room(captures, recipe.crop_px, padding_px=recipe.crop_padding_px)
 

@@ -83,7 +83,7 @@ def render(raw: Path, cubes: Path, inputs: Path, *, params_file: Path = Path("pa
 def make_inputs(
     folder: Path, name: str, *, cube: Path, settings: dict[str, Any], camera_file: Path, raw: Path, source: str
 ) -> tuple[list[str], Facts]:
-    """Write one capture's input file and return how many values each rendered camera clipped."""
+    """Write one capture's input file and return its cameras, and how many values each rendered one clipped."""
     brought = find_source(source)
     given = brought.read_inputs(raw, CaptureId.parse(name)) if brought.gives == "pairs" else None
     path = folder / f"{name}.h5"
@@ -105,7 +105,10 @@ def make_inputs(
             _put(file, f"rgb/{camera}", encode(picture, settings["encoding"]))
         for key, numbers in kept.items():
             _put(file, key, numbers)
-    facts: Facts = {"clipped": rendered.clipped_counts if rendered else {}}
+    cameras = [camera for camera in settings["cameras"] if camera not in wanted]  # given
+    facts: Facts = {"cameras": cameras, "clipped": {}}
+    if rendered:
+        facts = {"cameras": [*cameras, *rendered.pictures], "clipped": rendered.clipped_counts}
     return [path.name], facts if given is None else facts | {"given": sorted(kept), "notes": given.notes}
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hyperskin.tuning.study import Search
 
 _DIGITS = 10
+_EXAMINED = ("test_cameras",)  # no trial is examined
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Plan:
 
     @classmethod
     def of(cls, model: str, pair: str, params: Params, manifest: Manifest) -> Plan:
-        """Return what params.yaml asks to search for this network and pair.
+        """Return what params.yaml asks to search for this network and pair, on the first training of `train.cameras`.
 
         Raises:
             UnknownNameError: The params know no such model or pair, or it is a regression, which has no recipe.
@@ -50,14 +51,15 @@ class Plan:
         unit = Unit.of(model, pair, params, manifest)
         space = find_space(model, unit.recipe)
         budget = {"epochs": params.sweep.epochs, "seconds": params.sweep.seconds}
-        shared = {name: value for name, value in unit.recipe.items() if name not in (*SEARCHED, *budget)}
+        shared = {name: value for name, value in unit.recipe.items() if name not in (*SEARCHED, *budget, *_EXAMINED)}
         key = make_key(unit.config, shared, budget, space.describe(), unit.manifest, unit.code)
         return cls(f"{model}-{pair}-{key[:_DIGITS]}", unit, space, budget, params, manifest)
 
     @property
     def shared(self) -> dict[str, Any]:
         """What all trials have in common."""
-        return {name: value for name, value in (self.unit.recipe | self.budget).items() if name not in SEARCHED}
+        values = self.unit.recipe | self.budget
+        return {name: value for name, value in values.items() if name not in (*SEARCHED, *_EXAMINED)}
 
     def trial_unit(self, number: int, recipe: Mapping[str, Any]) -> Unit:
         """Return the unit of one trial: a key of its own, the same whoever tries it again.

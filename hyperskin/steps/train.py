@@ -27,6 +27,7 @@ def train(
     *,
     model: list[str],
     pair: str,
+    camera: list[str] | None = None,
     params_file: Path = Path("params.yaml"),
     data: Path = Path("data"),
     resume: bool = False,
@@ -42,11 +43,14 @@ def train(
     Args:
         model: hscnn_plus, hrnet, mst_plus_plus, or regression_mean, _linear, _polynomial, _root_polynomial.
         pair: rgb_vis, msi_nir or msi_visnir.
+        camera: On whose pictures, as it stands in `train.cameras`: one camera, several ("cie + sim28_01"), or all;
+            default: one training after the other for everything that stands there.
         params_file: Parameters; this step reads `train`, `regression`, `privacy` and `execution`.
         data: Folder with the manifest.
         resume: Go on with an interrupted training and never begin one: where data, code or parameters changed since,
             say which, and stop.
-        expect: Keys of the units that whoever asks means, in the order of the models; others are refused.
+        expect: Keys of the units that whoever asks means, camera by camera in the order of the models; others are
+            refused.
 
     Raises:
         ServiceError: Several models were asked for and some failed; the others are trained. The failure of a model
@@ -59,15 +63,20 @@ def train(
     params = Params.read(params_file)
     with ended_by_signals():
         manifest = Manifest.read(data / "manifest.json")
-        units = [Unit.of(name, pair, params, manifest) for name in model]
-        _require_expected(units, expect)
+        wanted = [
+            Unit.of(name, pair, params, manifest, camera=each)
+            for each in camera or params.train.cameras
+            for name in model
+        ]
+        _require_expected(wanted, expect)
+        units = list({unit.key: unit for unit in wanted}.values())  # `all` may be one camera
         manifest.require_pairs([units[0].pair])
         ledger = Ledger.of(root)
         store = reachable_store(root)
         finished = find_finished_units(root, units, ledger)
         for unit in units:
             if unit.key in finished:
-                _log.info("%s on %s: finished already, skipped", unit.model, unit.pair.name)
+                _log.info("%s: finished already, skipped", unit.title)
         unfinished = [unit for unit in units if unit.key not in finished]
         for unit in unfinished:
             _look_for_others(unit, ledger, must_resume=resume)
@@ -128,10 +137,10 @@ def _train_each(units: Sequence[Unit], train_one: _Train, stopping: StopRequest)
         except FencedError as error:  # it is in good hands
             _log.warning("%s", error)
         except HyperSkinError as error:
-            failures[unit.model] = str(error)
+            failures[unit.model + unit.camera_title] = str(error)
         except Exception as error:  # whatever it is, it must not cost the other models
-            _log.exception("%s on %s", unit.model, unit.pair.name)
-            failures[unit.model] = f"{type(error).__name__}: {error}"
+            _log.exception("%s", unit.title)
+            failures[unit.model + unit.camera_title] = f"{type(error).__name__}: {error}"
         stopping.check()
     if failures:
         each = "; ".join(f"{name} ({reason.rstrip('.')})" for name, reason in failures.items())
@@ -146,8 +155,8 @@ def _require_expected(units: Sequence[Unit], expect: Sequence[str] | None) -> No
     for unit, key in zip(units, expect or [], strict=bool(expect)):
         if unit.key != key:
             raise VersionError(
-                f"Data, code and params.yaml must be here what they were where the training of {unit.model} on "
-                f"{unit.pair.name} was asked for; they make {unit.key[:10]} instead of {key[:10]} (data "
+                f"Data, code and params.yaml must be here what they were where the training of {unit.title} "
+                f"was asked for; they make {unit.key[:10]} instead of {key[:10]} (data "
                 f"{unit.manifest[:10]}, code {unit.code[:10]}): bring this folder up to date, or ask again."
             )
 
@@ -160,17 +169,17 @@ def _look_for_others(unit: Unit, ledger: Ledger, *, must_resume: bool) -> None:
     others = [_differences(facts, unit.facts()) for facts in interrupted.values()]
     if must_resume and not others:
         raise VersionError(
-            f"`--resume` must find an interrupted training of {unit.model} on {unit.pair.name}; there is none: leave "
-            "the option out to begin one."
+            f"`--resume` must find an interrupted training of {unit.title}; there is none: leave the option out to "
+            "begin one."
         )
     if must_resume:
         raise VersionError(
-            f"An interrupted training must be resumed with what it was begun with; that of {unit.model} on "
-            f"{unit.pair.name} had {'; another had '.join(others)}: go back to that, or leave `--resume` out to "
+            f"An interrupted training must be resumed with what it was begun with; that of {unit.title} "
+            f"had {'; another had '.join(others)}: go back to that, or leave `--resume` out to "
             "begin anew."
         )
     for other in others:
-        _log.warning("%s on %s begins anew; an interrupted training had %s", unit.model, unit.pair.name, other)
+        _log.warning("%s begins anew; an interrupted training had %s", unit.title, other)
 
 
 def _differences(then: dict[str, str], now: dict[str, str]) -> str:

@@ -17,7 +17,7 @@ from hyperskin.steps.claim import Watch, checkpoint_path
 from hyperskin.steps.examine import examine, provenance_of, say_scores
 from hyperskin.steps.fit import Fitted, fit_network, fit_regression
 from hyperskin.steps.present import require_recorded
-from hyperskin.steps.unit import Unit
+from hyperskin.steps.unit import Unit, camera_tags
 from hyperskin.tracking.runs import RunLog
 from hyperskin.training.device import describe_device, find_device, set_threads
 from hyperskin.training.recipe import Epoch
@@ -65,7 +65,8 @@ def train_unit(
         data_name=manifest.source,
         size=unit.size,
         device=describe_device(device)["device"],
-        tags={"test_set": manifest.test_set} | ({"profile": profile} if (profile := profile_name(params_file)) else {}),
+        name=unit.run_name,
+        tags=_tags(unit, manifest, params, params_file),
         should_stop=stopping.is_set,
     ) as run:
         run.log_file(params_file)
@@ -74,8 +75,8 @@ def train_unit(
         fitted_s = time.monotonic() - started
         evaluation = examine(fitted.reconstruct, unit, manifest, params, run, should_stop=should_stop)
         cost = {"cost/parameters": float(fitted.parameter_count), "cost/training_s": fitted_s}
-        run.log_summary({**evaluation.summary.metrics, **evaluation.fidelity.metrics, **fitted.metrics, **cost})
-        _log.info("%s on %s: %s (%.0f s)", unit.model, unit.pair.name, say_scores(evaluation), fitted_s)
+        run.log_summary({**evaluation.metrics, **fitted.metrics, **cost})
+        _log.info("%s: %s (%.0f s)", unit.title, say_scores(evaluation), fitted_s)
         if fitted.network is not None:
             require_recorded(Path.cwd(), digest=manifest.digest)
             run.log_model(
@@ -87,6 +88,13 @@ def train_unit(
                 size_multiple=int(fitted.network.size_multiple),  # type: ignore[arg-type]  # torch types it as a tensor
             )
         claim.require_current()
+
+
+def _tags(unit: Unit, manifest: Manifest, params: Params, params_file: Path) -> dict[str, str]:
+    """Return what else there is to say of a run: which test set, whose pictures, by which profile."""
+    profile = profile_name(params_file)
+    more = {"profile": profile} if profile else {}
+    return {"test_set": manifest.test_set, **camera_tags(unit, params, manifest), **more}
 
 
 def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog, should_stop: Callable[[], bool]) -> Fitted:

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hyperskin
 from hyperskin.data.manifest import Manifest
-from hyperskin.errors import UnknownNameError
+from hyperskin.errors import DataError, UnknownNameError
 from hyperskin.pairs import Pair, find_pair
-from hyperskin.params import FILE_NAME, Params, section_values
+from hyperskin.params import ALL, AND, FILE_NAME, Params, section_values
 from hyperskin.steps.captures import code_version, make_key
 
 CHECKPOINTS = Path("mlruns/checkpoints")
 
 _PACKAGE = Path(hyperskin.__file__).parent
 _CODE_FOLDERS = ("models", "training", "data", "metrics", "skin")
-_CODE_STEPS = ("train_unit", "examine", "evaluate", "bare_skin", "fidelity", "fit")
+_CODE_STEPS = ("train_unit", "examine", "evaluate", "cameras", "bare_skin", "fidelity", "fit")
 _CODE_FILES = ("bands.py", "cube.py", "pairs.py", *(f"steps/{name}.py" for name in _CODE_STEPS))
 _REGRESSION = "regression_"
-_NO_INFLUENCE = ("pairs", "models", "slots")
+_NO_INFLUENCE = ("pairs", "models", "slots", "cameras", "test_cameras")
+
+
+class UnitName(NamedTuple):
+    """What a person calls a unit: its model, its pair, and whose pictures it is trained on."""
+
+    model: str
+    pair: str
+    camera: str
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One model on one pair.
+    """One model on one pair, trained on the pictures of one camera, of several or of all.
 
     Attributes:
         model: A network's name, or `regression_<kind>`.
@@ -35,6 +44,10 @@ class Unit:
         key: Hash of model, pair, parameters, manifest and code.
         code: Hash of the code alone.
         manifest: Digest of the data.
+        cameras: Whose pictures it is trained on, in the order in which they were rendered. It is examined with those
+            of the first.
+        test_cameras: Whose pictures it is examined with too.
+        rendered: All cameras of the data.
     """
 
     model: str
@@ -44,6 +57,34 @@ class Unit:
     key: str
     code: str
     manifest: str
+    cameras: tuple[str, ...]
+    test_cameras: tuple[str, ...]
+    rendered: tuple[str, ...]
+
+    @property
+    def name(self) -> UnitName:
+        """What a person calls it."""
+        return UnitName(self.model, self.pair.name, self.recipe["camera"])
+
+    @property
+    def title(self) -> str:
+        """The same in words; the camera is told where there are several."""
+        return f"{self.model} on {self.pair.name}" + self.camera_title
+
+    @property
+    def run_name(self) -> str:
+        """What people call its run in MLflow."""
+        return f"{self.model}-{self.pair.name}" + (f" ({self.size})" if self.size else "") + self.camera_title
+
+    @property
+    def camera_title(self) -> str:
+        """What a title of it ends with; empty where the data know one camera."""
+        return f", camera {self.recipe['camera']}" if len(self.rendered) > 1 else ""
+
+    @property
+    def camera(self) -> str:
+        """Whose pictures it is examined with."""
+        return self.cameras[0]
 
     @property
     def regression_kind(self) -> str | None:
@@ -69,25 +110,66 @@ class Unit:
         }
 
     @classmethod
-    def of(cls, model: str, pair_name: str, params: Params, manifest: Manifest, **changes: Any) -> Unit:
-        """Return the unit that params describe for this model and pair, with `changes` to its recipe.
+    def of(
+        cls, model: str, pair_name: str, params: Params, manifest: Manifest, *, camera: str = "", **changes: Any
+    ) -> Unit:
+        """Return the unit that params describe for this model, pair and camera, with `changes` to its recipe.
+
+        Args:
+            model: Its name.
+            pair_name: The pair's.
+            params: Parameters.
+            manifest: The data.
+            camera: One of the trainings in `train.cameras`; the first where empty.
+            changes: Values of the recipe that differ.
 
         Raises:
-            UnknownNameError: The params know no such model or pair.
+            UnknownNameError: The params know no such model, pair or training.
+            DataError: The data do not hold a camera's pictures.
         """
         pair = find_pair(pair_name)
         config, recipe = _recipe(model, pair_name, params)
+        rendered = manifest.cameras
+        cameras = _find_cameras(camera or params.train.cameras[0], params, rendered)
+        tested = _find_tested(params, cameras, rendered)
+        recipe |= {"camera": _call(cameras, rendered), "test_cameras": _call_tested(cameras, tested, rendered)}
         recipe |= changes
         code = training_code_version()
         key = make_key(model, pair.name, config, recipe, manifest.digest, code)
-        return cls(model, pair, config, recipe, key, code, manifest.digest)
+        return cls(model, pair, config, recipe, key, code, manifest.digest, cameras, tested, rendered)
 
 
 def params_units(root: Path, manifest: Manifest) -> list[Unit]:
-    """Return every unit of params.yaml on these data, in its order."""
+    """Return every unit of params.yaml on these data, in its order; what two names mean comes once."""
     params = Params.read(root / FILE_NAME)
-    names = [(model, pair) for model in model_names(params) for pair in params.train.pairs]
-    return [Unit.of(*name, params, manifest) for name in names]
+    units = [Unit.of(name.model, name.pair, params, manifest, camera=name.camera) for name in unit_names(params)]
+    return list({unit.key: unit for unit in units}.values())
+
+
+def unit_names(params: Params) -> list[UnitName]:
+    """Return every unit of params by its name: model by model, on each pair, on each camera."""
+    return [
+        UnitName(model, pair, camera)
+        for model in model_names(params)
+        for pair in params.train.pairs
+        for camera in params.train.cameras
+    ]
+
+
+def champion_camera(params: Params, manifest: Manifest) -> str:
+    """Return whose pictures a champion is examined with: those of the first training of params."""
+    return _split_entry(params.train.cameras[0], manifest.cameras)[0]
+
+
+def camera_tags(unit: Unit, params: Params, manifest: Manifest) -> dict[str, str]:
+    """Return what a run's tags say of cameras: whose pictures the model knows, and with whose it is examined."""
+    examined = [name for name in unit.rendered if name in (unit.camera, *unit.test_cameras)]
+    return {
+        "cameras": ", ".join(unit.cameras),
+        "test_camera": unit.camera,
+        "test_cameras": ", ".join(examined) or unit.camera,
+        "champion_camera": champion_camera(params, manifest),
+    }
 
 
 def work_digest(root: Path) -> str:
@@ -118,8 +200,57 @@ def _recipe(model: str, pair: str, params: Params) -> tuple[dict[str, Any], dict
     if model not in known:
         raise UnknownNameError(f"`model` must be one of {', '.join(known)}; got {model!r}.")
     if is_regression(model):
-        camera = {"camera": params.train.camera, "transfer": params.render.transfer}
-        return {}, {"ridge": params.regression.ridge, **camera}
+        return {}, {"ridge": params.regression.ridge, "transfer": params.render.transfer}
     network = params.train.models[model]
     recipe = {key: value for key, value in section_values(params.train).items() if key not in _NO_INFLUENCE}
     return network.config(), recipe | network.own_recipe(pair)
+
+
+def _find_cameras(entry: str, params: Params, rendered: Sequence[str]) -> tuple[str, ...]:
+    """Return the cameras of one training, after checking that params want it."""
+    wanted = [_split_entry(each, rendered) for each in params.train.cameras]
+    cameras = _split_entry(entry, rendered)
+    if cameras not in wanted:
+        known = ", ".join(params.train.cameras)
+        raise UnknownNameError(f"`camera` must be one of the trainings in `train.cameras` ({known}); got {entry!r}.")
+    return cameras
+
+
+def _split_entry(entry: str, rendered: Sequence[str]) -> tuple[str, ...]:
+    if entry == ALL:
+        if not rendered:
+            raise DataError(
+                f"`train.cameras` may say {ALL!r} where the manifest names the rendered cameras; it names none: run "
+                "`dvc repro`."
+            )
+        return tuple(rendered)
+    named = tuple(dict.fromkeys(entry.split(AND)))
+    if not rendered:
+        return named
+    _require_rendered("cameras", named, rendered)
+    return tuple(name for name in rendered if name in named)
+
+
+def _find_tested(params: Params, cameras: Sequence[str], rendered: Sequence[str]) -> tuple[str, ...]:
+    """Return the cameras with whose pictures a unit is examined beside the first of its own."""
+    wanted = rendered if params.train.test_cameras == ALL else params.train.test_cameras
+    if rendered:
+        _require_rendered("test_cameras", wanted, rendered)
+    return tuple(name for name in rendered if name in wanted and name != cameras[0])
+
+
+def _require_rendered(key: str, names: Sequence[str], rendered: Sequence[str]) -> None:
+    if strangers := [name for name in names if name not in rendered]:
+        raise DataError(
+            f"`train.{key}` must name cameras that were rendered ({', '.join(rendered)}); got {strangers[0]!r}: put it "
+            "into `render.cameras` and run `dvc repro`."
+        )
+
+
+def _call(cameras: tuple[str, ...], rendered: tuple[str, ...]) -> str:
+    """Return what a set of cameras is called, the same however it was written."""
+    return ALL if len(cameras) > 1 and cameras == rendered else AND.join(cameras)
+
+
+def _call_tested(cameras: tuple[str, ...], tested: tuple[str, ...], rendered: tuple[str, ...]) -> str:
+    return ALL if {cameras[0], *tested} >= set(rendered) else AND.join(tested) or "none"

@@ -49,7 +49,7 @@ def train(
     *,
     files: Sequence[PairFiles],
     pair: Pair,
-    camera: str,
+    cameras: Sequence[str],
     recipe: Recipe,
     device: torch.device,
     validate: Validate,
@@ -68,7 +68,7 @@ def train(
         network: Where to start; a checkpoint of the same unit takes its place.
         files: The training captures.
         pair: What goes in and what comes out.
-        camera: Whose RGB goes in.
+        cameras: Whose RGB goes in; of several, a random one's for every crop.
         recipe: How to train.
         device: Where to train.
         validate: Called with the network in evaluation mode; gives metrics such as {"val_sam/masked": 0.1}. Where a
@@ -92,7 +92,7 @@ def train(
         VersionError: The checkpoint belongs to another unit.
     """
     _require_precision(recipe.precision, device)
-    with StoredCaptures(files, pair, camera=camera) as stored:
+    with StoredCaptures(files, pair, cameras=cameras) as stored:
         require_room(stored, recipe.crop_px, padding_px=recipe.crop_padding_px)
         steps = recipe.epoch_steps(len(files))
         trainer = Trainer(network, recipe, device, steps_per_epoch=steps)
@@ -113,7 +113,12 @@ def train(
                 stretched=recipe.stretches(pair),
             ),
             _schedule(
-                recipe, captures.shapes, steps, first_epoch=trainer.epoch + 1, first_step=trainer.under_way.steps
+                recipe,
+                captures.shapes,
+                steps,
+                camera_count=len(cameras),
+                first_epoch=trainer.epoch + 1,
+                first_step=trainer.under_way.steps,
             ),
             workers=workers if device.type == "cuda" and captures is stored else 0,
             pin_memory=device.type == "cuda",
@@ -140,7 +145,13 @@ def _place(trainer: Trainer) -> str:
 
 
 def _schedule(
-    recipe: Recipe, shapes: Sequence[tuple[int, int]], steps_per_epoch: int, *, first_epoch: int, first_step: int
+    recipe: Recipe,
+    shapes: Sequence[tuple[int, int]],
+    steps_per_epoch: int,
+    *,
+    camera_count: int,
+    first_epoch: int,
+    first_step: int,
 ) -> Iterator[list[Crop]]:
     """Yield the crops of every step from step `first_step` of `first_epoch` on."""
     epochs = itertools.count(first_epoch) if recipe.epochs is None else range(first_epoch, recipe.epochs + 1)
@@ -154,6 +165,7 @@ def _schedule(
             epoch=epoch,
             padding_px=recipe.crop_padding_px,
             stride_px=recipe.crop_stride_px,
+            camera_count=camera_count,
         )
         for step in range(first_step if epoch == first_epoch else 0, steps_per_epoch):
             yield crops[step * recipe.batch_size : (step + 1) * recipe.batch_size]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hyperskin.bands import NIR, VIS, regular_bands
 from hyperskin.data.cubefile import encode_reflectance, read_cube, write_cubes
-from hyperskin.data.frames import FrameReader, PairFiles, decode_inputs, read_frame, read_input, read_mask, read_visible
+from hyperskin.data.frames import FrameReader, PairFiles, decode_inputs, read_frame, read_input, read_mask, read_views, read_visible
 from hyperskin.errors import DataError, MissingFileError, ShapeError
 from hyperskin.pairs import PAIRS, find_pair
 
@@ -64,7 +64,7 @@ def test_a_window_is_cut_from_everything_alike(write_capture: WriteCapture, pair
 
 def test_stored_numbers_decode_to_the_frame(write_capture: WriteCapture) -> None:
     files, pair = write_capture(invalid=(slice(0, 2), slice(0, 2))), find_pair("msi_visnir")
-    with FrameReader(files, pair, camera="cie") as reader:
+    with FrameReader(files, pair, cameras=["cie"]) as reader:
         stored = reader.read()
         assert reader.shape == (24, 32)
         assert reader.stored_bytes == sum(part.nbytes for part in (*stored.inputs, stored.target, stored.valid))
@@ -128,7 +128,7 @@ def test_the_rgb_of_an_msi_goes_before_the_picture_where_infrared_goes_in(write_
         assert np.abs(frame.input[..., :3] - picture).max() > 0.1
         window = read_frame(files, find_pair(name), camera="cie", window=WINDOW)
         np.testing.assert_array_equal(window.input, frame.input[WINDOW])
-    with FrameReader(files, find_pair("msi_nir"), camera="cie") as reader:
+    with FrameReader(files, find_pair("msi_nir"), cameras=["cie"]) as reader:
         assert reader.stored_bytes == 24 * 32 * (3 * 2 + 2 + 31 * 2 + 1)
 
 
@@ -139,6 +139,17 @@ def test_rgb_of_another_type_is_refused(write_capture: WriteCapture) -> None:
         file["rgb/cie"] = np.zeros((24, 32, 3), dtype=np.float32)
     with pytest.raises(ShapeError, match="rgb of 8 or 16 bits"):
         read_frame(files, find_pair("rgb_vis"), camera="cie")
+
+
+def test_views_are_the_frames_of_each_camera_and_share_the_rest(write_capture: WriteCapture) -> None:
+    files = write_capture(cameras={"cie": 0, "other": 1})
+    views = list(read_views(files, find_pair("msi_nir"), cameras=["other", "cie"], window=WINDOW))
+    for view, camera in zip(views, ["other", "cie"], strict=True):
+        alone = read_frame(files, find_pair("msi_nir"), camera=camera, window=WINDOW)
+        for name in ("input", "reference", "mask", "valid"):
+            np.testing.assert_array_equal(getattr(view, name), getattr(alone, name))
+    assert views[0].reference is views[1].reference
+    assert not np.array_equal(views[0].input[..., :3], views[1].input[..., :3])
 
 
 def test_an_unknown_camera_is_refused_with_the_known(write_capture: WriteCapture) -> None:
@@ -209,6 +220,6 @@ def test_a_refused_capture_leaves_no_file_open(write_capture: WriteCapture) -> N
     files = write_capture()
     for _ in range(3):
         with pytest.raises(DataError):
-            FrameReader(files, find_pair("rgb_vis"), camera="nikon")
+            FrameReader(files, find_pair("rgb_vis"), cameras=["nikon"])
     with h5py.File(files.inputs, "a"), h5py.File(files.cube, "a"):
         pass  # HDF5 would refuse to write to a file that is open for reading

@@ -125,7 +125,7 @@ def test_a_batch_holds_the_turned_crops(
     files: list[PairFiles], pair_name: str, channels_last: bool, cached: bool
 ) -> None:
     crops = [Crop(1, 3, 0, False, 1), Crop(0, 7, 11, True, 2), Crop(1, 2, 5, True, 3), Crop(0, 0, 0)]
-    with StoredCaptures(files, find_pair(pair_name), camera="cie") as stored:
+    with StoredCaptures(files, find_pair(pair_name), cameras=["cie"]) as stored:
         captures = CachedCaptures(stored) if cached else stored
         batch = CropBatches(captures, crop_px=16, channels_last=channels_last)[crops]
     assert batch.input.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
@@ -138,7 +138,7 @@ def test_a_batch_holds_the_turned_crops(
 
 
 def test_the_memory_a_cache_takes_is_known_beforehand(files: list[PairFiles]) -> None:
-    with StoredCaptures(files, find_pair("msi_nir"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("msi_nir"), cameras=["cie"]) as stored:
         frames = [stored.read(i) for i in range(2)]
         taken = sum(part.nbytes for frame in frames for part in (*frame.inputs, frame.target, frame.valid))
         assert stored.stored_bytes == taken
@@ -149,7 +149,7 @@ def test_files_beyond_the_limit_are_closed_and_opened_again(
 ) -> None:
     monkeypatch.setattr(patches, "_MOST_OPEN", 2)
     files = [write_capture(f"p{i:03d}_neutral_front", seed=i, height=8, width=9) for i in range(4)]
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         wanted = [stored.read(i).target for i in range(4)]
         for i in (0, 3, 1, 2, 0):
             np.testing.assert_array_equal(stored.read(i).target, wanted[i])
@@ -158,7 +158,7 @@ def test_files_beyond_the_limit_are_closed_and_opened_again(
 
 
 def test_another_process_opens_its_own_files(files: list[PairFiles]) -> None:
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         copy = pickle.loads(pickle.dumps(stored))
         assert stored._open
         assert not copy._open
@@ -167,7 +167,7 @@ def test_another_process_opens_its_own_files(files: list[PairFiles]) -> None:
 
 
 def test_a_frame_smaller_than_the_crop_is_refused_by_name(files: list[PairFiles]) -> None:
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         require_room(stored, 20)
         with pytest.raises(
             ShapeError,
@@ -178,7 +178,7 @@ def test_a_frame_smaller_than_the_crop_is_refused_by_name(files: list[PairFiles]
 
 def test_no_captures_are_refused() -> None:
     with pytest.raises(DataError, match="needs at least one capture"):
-        StoredCaptures([], find_pair("rgb_vis"), camera="cie")
+        StoredCaptures([], find_pair("rgb_vis"), cameras=["cie"])
 
 
 # Who reads them
@@ -198,14 +198,14 @@ def _assert_equal(batches: list[Batch], others: list[Batch]) -> None:
 
 def test_batches_come_in_the_schedules_order(files: list[PairFiles]) -> None:
     schedule = _schedule(4)
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         batches = CropBatches(stored, crop_px=16)
         _assert_equal(list(feed_batches(batches, schedule)), [batches[crops] for crops in schedule])
 
 
 def test_a_thread_that_reads_ahead_gives_the_same(files: list[PairFiles]) -> None:
     schedule = _schedule(9)
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         batches = CropBatches(stored, crop_px=16)
         ahead = patches._read_ahead(batches[crops] for crops in schedule)
         _assert_equal(list(ahead), [batches[crops] for crops in schedule])
@@ -216,14 +216,14 @@ def test_an_endless_schedule_may_be_left(files: list[PairFiles]) -> None:
         while True:
             yield _schedule(1)[0]
 
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         ahead = patches._read_ahead(feed_batches(CropBatches(stored, crop_px=16), endless()))
         next(ahead)
         ahead.close()
 
 
 def test_an_error_while_reading_ahead_is_raised_to_the_reader(files: list[PairFiles]) -> None:
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         files[0].inputs.unlink()
         files[0].cube.unlink()
         stored.__exit__(None, None, None)
@@ -235,7 +235,7 @@ def test_an_error_while_reading_ahead_is_raised_to_the_reader(files: list[PairFi
 @pytest.mark.slow
 def test_worker_processes_give_the_same_and_leave_the_generator_alone(files: list[PairFiles]) -> None:
     schedule = _schedule(5)
-    with StoredCaptures(files, find_pair("msi_visnir"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("msi_visnir"), cameras=["cie"]) as stored:
         batches = CropBatches(stored, crop_px=16, channels_last=True)
         before = torch.get_rng_state()
         _assert_equal(list(feed_batches(batches, iter(schedule), workers=2)), [batches[crops] for crops in schedule])
@@ -246,7 +246,7 @@ def test_worker_processes_give_the_same_and_leave_the_generator_alone(files: lis
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_for_cuda_are_pinned(files: list[PairFiles]) -> None:
     schedule = _schedule(5)
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         batches = CropBatches(stored, crop_px=16, channels_last=True)
         pinned = list(feed_batches(batches, schedule, pin_memory=True))
         assert all(part.is_pinned() for batch in pinned for part in batch)
@@ -314,7 +314,7 @@ def _reference_padded(
 def test_padded_crops_are_slices_of_the_padded_frame(files: list[PairFiles], pair_name: str, cached: bool) -> None:
     drawn = draw_crops([(24, 32), (20, 40)], 60, crop_px=16, augment=True, seed=2, epoch=1, padding_px=16)
     corners = [Crop(0, -16, -16), Crop(0, 24, 32), Crop(1, -16, 3, True, 1), Crop(1, 4, 40, False, 2)]  # nothing inside
-    with StoredCaptures(files, find_pair(pair_name), camera="cie") as stored:
+    with StoredCaptures(files, find_pair(pair_name), cameras=["cie"]) as stored:
         batch = CropBatches(CachedCaptures(stored) if cached else stored, crop_px=16)[drawn + corners]
     for i, crop in enumerate(drawn + corners):
         for got, wanted in zip(batch, _reference_padded(files[crop.capture], pair_name, crop, 16, 16), strict=True):
@@ -325,7 +325,7 @@ def test_padded_crops_are_slices_of_the_padded_frame(files: list[PairFiles], pai
 
 
 def test_a_crop_wider_than_the_frame_fits_with_its_padding(files: list[PairFiles]) -> None:
-    with StoredCaptures(files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         require_room(stored, 30, padding_px=5)
         assert CropBatches(stored, crop_px=30)[[Crop(1, -5, 8)]].valid.shape == (1, 1, 30, 30)
         with pytest.raises(ShapeError, match="got 31 px, but p002_smile_left has 20 x 40 px and 5 px around it"):
@@ -347,7 +347,7 @@ def dull_files(files: list[PairFiles]) -> list[PairFiles]:
 @pytest.mark.parametrize("cached", [False, True])
 def test_stretched_crops_are_those_of_the_stretched_frame(dull_files: list[PairFiles], cached: bool) -> None:
     drawn = draw_crops([(24, 32), (20, 40)], 20, crop_px=16, augment=True, seed=3, epoch=1, padding_px=16)
-    with StoredCaptures(dull_files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(dull_files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         numbers = [stored.read(i).inputs[0].astype(np.float64) for i in range(2)]
         batch = CropBatches(CachedCaptures(stored) if cached else stored, crop_px=16, stretched=True)[drawn]
     for i, crop in enumerate(drawn):
@@ -359,9 +359,87 @@ def test_stretched_crops_are_those_of_the_stretched_frame(dull_files: list[PairF
 
 
 def test_only_the_picture_is_stretched(dull_files: list[PairFiles]) -> None:
-    with StoredCaptures(dull_files, find_pair("rgb_vis"), camera="cie") as stored:
+    with StoredCaptures(dull_files, find_pair("rgb_vis"), cameras=["cie"]) as stored:
         crops = [Crop(0, 0, 0), Crop(1, 3, 4)]
         plain, stretched = (CropBatches(stored, crop_px=16, stretched=how)[crops] for how in (False, True))
     assert torch.equal(plain.reference, stretched.reference)
     assert torch.equal(plain.valid, stretched.valid)
     assert not torch.equal(plain.input, stretched.input)
+
+
+# Whose pictures they are
+
+CAMERAS = {"cie": 0, "twin": 0, "other": 1}
+
+
+@pytest.fixture
+def seen_by_three(write_capture: WriteCapture) -> list[PairFiles]:
+    names = ("p001_neutral_front", "p002_smile_left")
+    return [write_capture(name, seed=i, height=20 + 4 * i, cameras=CAMERAS) for i, name in enumerate(names)]
+
+
+def test_more_cameras_move_no_crop() -> None:
+    one, three = _draw(300), _draw(300, camera_count=3)
+    assert [crop[:-1] for crop in three] == [crop[:-1] for crop in one]
+    assert {crop.camera for crop in one} == {0}
+
+
+def test_cameras_are_drawn_uniformly_and_by_seed_and_epoch() -> None:
+    drawn = [crop.camera for crop in _draw(3000, camera_count=4)]
+    assert all(650 < count < 850 for count in Counter(drawn).values())
+    assert drawn == [crop.camera for crop in _draw(3000, camera_count=4)]
+    assert drawn != [crop.camera for crop in _draw(3000, camera_count=4, epoch=2)]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("pair_name", ["rgb_vis", "msi_nir"])
+def test_a_crop_holds_the_picture_of_its_camera(
+    seen_by_three: list[PairFiles], pair_name: str, cached: bool
+) -> None:
+    pair = find_pair(pair_name)
+    crops = [Crop(1, 3, 2, camera=2), Crop(0, 1, 0, camera=0), Crop(1, 3, 2, camera=0)]
+    with StoredCaptures(seen_by_three, pair, cameras=list(CAMERAS)) as stored:
+        batch = CropBatches(CachedCaptures(stored) if cached else stored, crop_px=16)[crops]
+    for i, crop in enumerate(crops):
+        frame = read_frame(seen_by_three[crop.capture], pair, camera=list(CAMERAS)[crop.camera])
+        expected = frame.input[crop.top : crop.top + 16, crop.left : crop.left + 16]
+        np.testing.assert_array_equal(batch.input[i].numpy(), expected.transpose(2, 0, 1))
+    assert torch.equal(batch.reference[0], batch.reference[2])
+
+
+def test_cameras_that_see_the_same_make_the_batches_of_one(seen_by_three: list[PairFiles]) -> None:
+    crops, twins = ([*draw_crops([(20, 32), (24, 32)], 9, crop_px=16, augment=True, seed=5, epoch=1, camera_count=n)]
+                    for n in (1, 2))  # fmt: skip
+    assert {crop.camera for crop in twins} == {0, 1}
+    with StoredCaptures(seen_by_three, find_pair("msi_nir"), cameras=["cie", "twin"]) as stored:
+        batches = CropBatches(stored, crop_px=16)
+        _assert_equal([batches[twins]], [batches[crops]])
+
+
+def test_the_memory_of_several_cameras_is_known_beforehand_and_shared(seen_by_three: list[PairFiles]) -> None:
+    with StoredCaptures(seen_by_three, find_pair("msi_nir"), cameras=list(CAMERAS)) as stored:
+        arrays = {
+            id(part): part.nbytes
+            for views in CachedCaptures(stored)._views
+            for view in views
+            for part in (*view.inputs, view.target, view.valid)
+        }
+        assert stored.stored_bytes == sum(arrays.values())
+
+
+def test_a_picture_is_stretched_by_its_own_span(seen_by_three: list[PairFiles]) -> None:
+    with StoredCaptures(seen_by_three, find_pair("rgb_vis"), cameras=list(CAMERAS)) as stored:
+        cached = CachedCaptures(stored)
+        for number, camera in enumerate(CAMERAS):
+            picture = np.rint(255 * read_frame(seen_by_three[0], find_pair("rgb_vis"), camera=camera).input)
+            assert stored.rgb_span(0, camera=number) == cached.rgb_span(0, camera=number)
+            assert stored.rgb_span(0, camera=number) == (int(picture.min()), int(picture.max()))
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_pictures_of_the_same_cameras(seen_by_three: list[PairFiles]) -> None:
+    crops = draw_crops([(20, 32), (24, 32)], 12, crop_px=16, augment=True, seed=5, epoch=1, camera_count=3)
+    schedule = [crops[3 * i : 3 * i + 3] for i in range(4)]
+    with StoredCaptures(seen_by_three, find_pair("rgb_vis"), cameras=list(CAMERAS)) as stored:
+        batches = CropBatches(stored, crop_px=16)
+        _assert_equal(list(feed_batches(batches, iter(schedule), workers=2)), [batches[crops] for crops in schedule])

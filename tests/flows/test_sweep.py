@@ -240,7 +240,7 @@ def test_a_finished_sweep_is_told_without_a_server(sweeps, monkeypatch, capsys):
     monkeypatch.setattr(flows.sweep, "sweep", lambda: pytest.fail("the server started"))
     monkeypatch.setattr(sweep_networks, "__kwdefaults__", {**sweep_networks.__kwdefaults__, "command": sweeps.command})
     text = (sweeps.root / FILE_NAME).read_text()
-    models = text[text.index("    hscnn_plus") : text.index("  camera: cie")]
+    models = text[text.index("    hscnn_plus") : text.index("  cameras: [cie]  ", text.index("    hscnn_plus"))]
     text = text.replace(models, "    hrnet: {width: 8}\n").replace("[rgb_vis, msi_nir]", "[rgb_vis]")
     (sweeps.root / FILE_NAME).write_text(text)
     sweep_networks(sweeps.root)

@@ -41,12 +41,13 @@ def test_every_model_is_trained_on_every_pair_between_preparation_and_comparison
 def test_the_regressions_come_first_on_all_pairs(project):
     units = choose_units(Params.read(project.root / FILE_NAME), None, None)
 
-    assert units[: len(REGRESSIONS) * 2] == [(model, pair) for model in REGRESSIONS for pair in PAIRS]
-    assert [model for model, _ in units[-6::2]] == NETWORKS
+    assert units[: len(REGRESSIONS) * 2] == [(model, pair, "cie") for model in REGRESSIONS for pair in PAIRS]
+    assert [unit.model for unit in units[-6::2]] == NETWORKS
 
 
 def test_the_regressions_of_a_pair_share_a_process(project):
-    jobs = group_units(choose_units(Params.read(project.root / FILE_NAME), ["hrnet", *REGRESSIONS], None))
+    params = Params.read(project.root / FILE_NAME)
+    jobs = group_units(choose_units(params, ["hrnet", *REGRESSIONS], None), params)
 
     assert [(job.models, job.pair) for job in jobs] == [
         (tuple(REGRESSIONS), "rgb_vis"),

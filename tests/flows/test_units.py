@@ -7,7 +7,7 @@ from hyperskin import ledger as ledger_module
 from hyperskin.data.manifest import Manifest
 from hyperskin.ledger import Ledger
 from hyperskin.params import FILE_NAME, Params
-from hyperskin.steps.unit import Unit
+from hyperskin.steps.unit import Unit, UnitName
 
 JOB = TrainJob(("regression_mean", "regression_linear"), "rgb_vis", ("one", "two"))
 
@@ -85,8 +85,8 @@ def test_only_what_is_not_finished_goes_to_workers_with_its_keys(with_manifest, 
     root = with_manifest.root
     params = Params.read(root / FILE_NAME)
     manifest = Manifest.read(root / "data" / "manifest.json")
-    names = [("regression_mean", "rgb_vis"), ("regression_linear", "rgb_vis"), ("hrnet", "rgb_vis")]
-    keys = {name: Unit.of(*name, params, manifest).key for name in names}
+    names = [UnitName(model, "rgb_vis", "cie") for model in ("regression_mean", "regression_linear", "hrnet")]
+    keys = {name: Unit.of(name.model, name.pair, params, manifest).key for name in names}
     ledger = Ledger.of(root)
 
     whole = open_jobs(root, params, names, ledger)

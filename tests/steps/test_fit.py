@@ -112,7 +112,7 @@ def _half(given: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize("monitor", ["val_sam/masked", "val_mae/full", "val_mrae/full"])
 def test_the_metric_that_chooses_is_validated_on_measured_pixels(files: list[PairFiles], monitor: str) -> None:
     files = [files[0], replace(files[1], mask=None)]
-    found = validate(_half, files, PAIR, camera="cie", monitor=monitor)
+    found = validate(_half, files, PAIR, cameras=["cie"], monitor=monitor)
     assert set(found) == {"val_sam/full", "val_sam/masked", "val_ssim/full", "val_ssim/masked", monitor}
     if monitor == "val_sam/masked":
         return

@@ -11,11 +11,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from hyperskin.commands.init import shipped_params
-from hyperskin.data.manifest import Manifest, write_manifest
-from hyperskin.errors import UnknownNameError
+from hyperskin.data.capture import CaptureId
+from hyperskin.data.manifest import CaptureEntry, FileEntry, Manifest, write_manifest
+from hyperskin.errors import DataError, UnknownNameError
 from hyperskin.params import FILE_NAME, Params
 from hyperskin.steps.finished import open_units
-from hyperskin.steps.unit import Unit, model_names
+from hyperskin.steps.unit import Unit, champion_camera, model_names
 
 
 def _params(**train: Any) -> Params:
@@ -85,6 +86,89 @@ def test_a_models_own_rate_wins() -> None:
     assert unit.config == {"width": 16}
 
 
+CAMERAS = ("cie", "nikon", "phone")
+
+
+def _seen(*cameras: str, digest: str = "d") -> Manifest:
+    """Return a manifest of two captures with pictures of these cameras, of which one has another's too."""
+    file = FileEntry("file", 3, "0" * 64)
+    captures = {
+        name: CaptureEntry(
+            CaptureId.parse(name), "train", file, file, None, (24, 32), {}, {"render": {"cameras": names}}
+        )
+        for name, names in (("p001_smile_left", [*cameras]), ("p002_smile_left", ["lone", *cameras[::-1]]))
+    }
+    return Manifest(Path(), "cave", {}, captures, digest)
+
+
+def _unit(camera: str, manifest: Manifest, **train: Any) -> Unit:
+    values = YAML(typ="safe", pure=True).load(shipped_params())
+    values["render"]["cameras"] = [*CAMERAS, "sim28"]
+    values["train"] |= {"cameras": [camera]} | train
+    return Unit.of("regression_linear", "rgb_vis", Params.parse(values, "x"), manifest)
+
+
+def test_a_manifest_knows_the_cameras_that_every_capture_has_in_the_order_rendered() -> None:
+    assert _seen("phone", "cie").cameras == ("phone", "cie")
+    assert _manifest().cameras == ()
+
+
+def test_all_cameras_are_those_that_were_rendered() -> None:
+    unit = _unit("all", _seen(*CAMERAS))
+    assert (unit.cameras, unit.camera, unit.test_cameras) == (CAMERAS, "cie", ("nikon", "phone"))
+    assert unit.recipe["camera"] == unit.recipe["test_cameras"] == "all"
+    assert unit.title == "regression_linear on rgb_vis, camera all"
+
+
+@pytest.mark.parametrize(("entry", "same"), [("all", "cie"), ("cie + cie", "cie")])
+def test_all_of_one_camera_and_one_camera_twice_are_the_training_with_it_alone(entry: str, same: str) -> None:
+    assert _unit(entry, _seen("cie")) == _unit(same, _seen("cie"))
+    assert _unit(same, _seen("cie")).title == "regression_linear on rgb_vis"
+
+
+def test_a_set_of_cameras_has_one_key_however_it_is_written() -> None:
+    manifest = _seen(*CAMERAS)
+    assert _unit("nikon + cie", manifest) == _unit("cie + nikon", manifest)
+    assert _unit("cie + phone + nikon", manifest) == _unit("all", manifest)
+    keys = [_unit(entry, manifest).key for entry in ("cie", "nikon", "cie + nikon", "all")]
+    assert len(set(keys)) == 4
+
+
+def test_who_is_tested_is_part_of_the_key_and_what_stands_beside_is_not() -> None:
+    manifest = _seen(*CAMERAS)
+    less = _unit("cie", manifest, test_cameras=["cie", "phone"])
+    assert (less.test_cameras, less.recipe["test_cameras"]) == (("phone",), "phone")
+    assert less.key != _unit("cie", manifest).key
+    assert _unit("cie", manifest, test_cameras=[]).recipe["test_cameras"] == "none"
+    assert _unit("cie", manifest, test_cameras=["nikon", "phone"]) == _unit("cie", manifest)
+    assert _unit("cie", manifest, cameras=["cie", "all"]) == _unit("cie", manifest)
+
+
+@pytest.mark.parametrize("change", [{"cameras": ["sim28_01"]}, {"test_cameras": ["sim28_01"]}])
+def test_a_camera_that_was_not_rendered_is_refused_by_name(change: dict[str, Any]) -> None:
+    key = next(iter(change))
+    with pytest.raises(DataError, match=rf"`train\.{key}` must name .* \(cie, nikon\); got 'sim28_01': put it into"):
+        _unit("cie", _seen("cie", "nikon"), **change)
+
+
+def test_all_needs_a_manifest_that_names_them() -> None:
+    with pytest.raises(DataError, match="it names none: run `dvc repro`"):
+        _unit("all", _manifest())
+
+
+def test_a_training_that_params_do_not_want_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"`camera` must be one of the trainings in `train.cameras` \(cie\)"):
+        Unit.of("hrnet", "rgb_vis", _params(), _manifest(), camera="nikon")
+
+
+def test_a_champion_is_examined_with_the_first_camera_of_the_first_training() -> None:
+    values = YAML(typ="safe", pure=True).load(shipped_params())
+    values["render"]["cameras"] = list(CAMERAS)
+    for first, expected in (("phone", "phone"), ("phone + nikon", "nikon"), ("all", "cie")):
+        values["train"]["cameras"] = [first, "cie"]
+        assert champion_camera(Params.parse(values, "x"), _seen(*CAMERAS)) == expected
+
+
 def test_the_regressions_come_first() -> None:
     assert model_names(_params())[:2] == ["regression_mean", "regression_linear"]
     assert model_names(_params())[-3:] == ["hscnn_plus", "hrnet", "mst_plus_plus"]
@@ -122,17 +206,17 @@ def _finish(root: Path, model: str, pair: str) -> None:
 
 def test_what_is_not_finished_is_open(repository: Path) -> None:
     params = Params.read(repository / FILE_NAME)
-    everything = [(model, pair) for model in model_names(params) for pair in params.train.pairs]
+    everything = [(model, pair, "cie") for model in model_names(params) for pair in params.train.pairs]
     assert open_units(repository) == everything
-    _finish(repository, *everything[1])
+    _finish(repository, *everything[1][:2])
     assert open_units(repository) == everything[:1] + everything[2:]
 
 
 def test_without_a_manifest_everything_is_open(repository: Path) -> None:
     _finish(repository, "hrnet", "rgb_vis")
-    assert ("hrnet", "rgb_vis") not in open_units(repository)
+    assert ("hrnet", "rgb_vis", "cie") not in open_units(repository)
     (repository / "data" / "manifest.json").unlink()
-    assert ("hrnet", "rgb_vis") in open_units(repository)
+    assert ("hrnet", "rgb_vis", "cie") in open_units(repository)
 
 
 def test_whoever_asks_what_is_open_loads_neither_torch_nor_mlflow(repository: Path) -> None:

@@ -57,7 +57,7 @@ class Job:
         arguments: dict[str, Any] = {
             "files": self.files,
             "pair": find_pair("rgb_vis"),
-            "camera": "cie",
+            "cameras": ["cie"],
             "recipe": recipe,
             "device": CPU,
             "validate": self.validate,
