@@ -212,12 +212,12 @@ def add_version(uri, finish, monkeypatch):
 
     monkeypatch.setattr(registry, "store_network", store_nothing)
 
-    def make(scores, subjects=None, **fields) -> str:
+    def make(scores, subjects=None, tags=None, **fields) -> str:
         own = dataclasses.replace(PROVENANCE, unit_key=f"unit-{next(numbers)}", **fields)
         return registry.register(
             uri,
             None,
-            run_id=finish(scores, subjects, provenance=own),
+            run_id=finish(scores, subjects, provenance=own, tags=tags),
             pair=find_pair("rgb_vis"),
             manifest=own.manifest,
             parameter_count=1,

@@ -66,6 +66,15 @@ def test_a_champion_of_another_test_set_gives_way_to_the_best_of_this_one(uri, a
     assert load_champion(uri, PAIR, evaluation="a third test set") is None
 
 
+def test_whoever_stands_in_was_examined_by_the_camera_of_champions_and_says_so(uri, add_version, monkeypatch):
+    monkeypatch.setattr(champion_module, "open_version", lambda uri, version: None)
+    for camera, angle in (("phone", 0.1), ("cie", 0.3), ("cie", 0.2)):
+        add_version({"sam/masked": angle}, tags={"test_camera": camera, "champion_camera": "cie"}, evaluation="here")
+    found = load_champion(uri, PAIR, evaluation="here")
+    assert found is not None
+    assert (found.version, found.camera) == ("3", "cie")
+
+
 def test_a_champion_whose_file_is_not_the_registered_one_is_refused(uri, add_version, provenance):
     promote(uri, PAIR.registered_name, add_version({"sam/masked": 0.1}))
     with pytest.raises(MissingFileError, match="Version 1 of hyperskin-rgb-vis must have its file"):

@@ -48,6 +48,39 @@ def _files_are_intact(monkeypatch):
 # by score
 
 
+def _seen(camera: str, competing: str = "cie") -> dict[str, str]:
+    return {"cameras": f"{camera}, more", "test_camera": camera, "champion_camera": competing}
+
+
+def test_a_version_that_another_camera_examined_never_competes_whoever_comes_first(uri, add_version, champion):
+    refused = promote(uri, NAME, add_version({"sam/masked": 0.01}, tags=_seen("phone")))
+    assert refused.reason.startswith(
+        f"Version 1 of {NAME} was examined with pictures of phone, and champions are with those of cie, the first"
+    )
+    assert promote(uri, NAME, add_version({"sam/masked": 0.2}, tags=_seen("cie"))).is_champion
+    assert not promote(uri, NAME, add_version({"sam/masked": 0.02}, tags=_seen("phone"))).is_champion
+    assert promote(uri, NAME, add_version({"sam/masked": 0.1}, tags=_seen("cie"))).is_champion
+    assert champion() == "4"
+    version = MlflowClient(uri).get_model_version(NAME, "4")
+    assert version.tags.items() >= _seen("cie").items()
+
+
+def test_champions_of_two_cameras_are_not_compared(uri, add_version, champion):
+    promote(uri, NAME, add_version({"sam/masked": 0.2}, {"p1": 0.2}, tags=_seen("cie")))
+    other = promote(uri, NAME, add_version({"sam/masked": 0.1}, {"p1": 0.1}, tags=_seen("phone", "phone")))
+    assert not other.is_champion
+    assert "examined with pictures of different cameras (phone, cie), so neither is better" in other.reason
+    by_hand = promote_by_hand(uri, NAME, "2", because="the phone is what we have")
+    assert by_hand.reason.endswith("not tested: they were examined with pictures of different cameras.")
+    assert champion() == "2"
+
+
+def test_versions_from_before_cameras_were_told_compete_as_they_did(uri, add_version, champion):
+    promote(uri, NAME, add_version({"sam/masked": 0.2}))
+    assert promote(uri, NAME, add_version({"sam/masked": 0.1}, tags=_seen("cie"))).is_champion
+    assert champion() == "2"
+
+
 def test_better_version_becomes_champion_and_a_worse_or_equal_one_does_not(uri, add_version, champion, history):
     assert promote(uri, NAME, add_version({"sam/masked": 0.10})).reason.endswith("0.1000, there was none.")
     worse = promote(uri, NAME, add_version({"sam/masked": 0.11, "ssim/masked": 0.99}))
