@@ -106,17 +106,20 @@ def file_sha256(path: Path | str) -> str:
 
 
 def remove_stale(folder: Path) -> int:
-    """Delete temporary files below `folder` whose writer is dead; return how many."""
+    """Delete temporary files and folders below `folder` whose writer is dead; return how many."""
     stale = find_stale(folder)
     for path in stale:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return len(stale)
 
 
 def find_stale(folder: Path) -> list[Path]:
-    """Return the temporary files below `folder` whose writer is dead; of another host's, those that are a day old."""
+    """Return what is temporary below `folder` and whose writer is dead; of another host's, what is a day old."""
     # Folders come and go while we look, which os.walk does not mind.
-    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    found = (Path(place) / name for place, folders, files in os.walk(folder) for name in (*folders, *files))
     return [path for path in found if (match := _TEMPORARY.match(path.name)) and _is_left(path, match)]
 
 

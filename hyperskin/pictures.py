@@ -46,10 +46,33 @@ def save_picture(
     require_consent(subjects, publishable)
     _require_png(path)
     notes = {"Software": "hyperskin", "Subjects": " ".join(sorted(set(subjects))), "Run": run_id}
-    if not isinstance(picture, np.ndarray):
-        _write_figure(picture, path, notes)
-    else:
-        _write_array(picture, path, notes)
+    _write(picture, path, notes)
+
+
+def keep_picture(
+    picture: Figure | npt.NDArray[Any], *, subjects: Sequence[str], path: Path, data: Path, run_id: str = ""
+) -> None:
+    """Write `picture` to the PNG file `path` among the data, where cubes and masks show the same faces.
+
+    It asks for nobody's consent, and says in the file that it must stay. Arguments are as in `save_picture`.
+
+    Args:
+        picture: A figure or an array.
+        subjects: Everyone the picture shows; it names at least one.
+        path: Where the picture goes.
+        data: The data folder, which it may not leave.
+        run_id: The run that made it, kept in the file.
+
+    Raises:
+        ConsentError: `path` is not below `data`, or nobody is named.
+        ShapeError: The array is not a picture.
+    """
+    require_consent(subjects, subjects)
+    if not path.resolve().is_relative_to(data.resolve()):
+        raise ConsentError(f"A picture that nobody has consented to must stay below {data}; got {path}.")
+    _require_png(path)
+    notes = {"Software": "hyperskin", "Subjects": " ".join(sorted(set(subjects))), "Run": run_id, "Consent": "none"}
+    _write(picture, path, notes)
 
 
 def save_figure(figure: Figure, *, path: Path, run_id: str = "") -> None:
@@ -130,6 +153,13 @@ def _to_bytes(picture: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         raise ShapeError(f"A picture must hold uint8, bool or floats within [0, 1]; got dtype {picture.dtype}.")
     shown = np.clip(np.nan_to_num(picture, nan=_UNMEASURED[0] / 255), 0.0, 1.0)
     return np.asarray(np.rint(shown * 255), dtype=np.uint8)
+
+
+def _write(picture: Figure | npt.NDArray[Any], path: Path, notes: dict[str, str]) -> None:
+    if isinstance(picture, np.ndarray):
+        _write_array(picture, path, notes)
+    else:
+        _write_figure(picture, path, notes)
 
 
 def _write_array(picture: npt.NDArray[Any], path: Path, notes: dict[str, str]) -> None:

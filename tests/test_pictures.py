@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hyperskin.errors import ConsentError, DataError, ShapeError
-from hyperskin.pictures import colour_map, require_consent, save_figure, save_mask, save_picture
+from hyperskin.pictures import colour_map, keep_picture, require_consent, save_figure, save_mask, save_picture
 
 H, W = 24, 32
 
@@ -45,6 +45,21 @@ def test_picture_of_anyone_else_is_refused_and_nothing_is_written(tmp_path, pict
 def test_nobody_is_publishable_by_default():
     with pytest.raises(ConsentError, match="p003"):
         require_consent(["p003"], [])
+
+
+@pytest.mark.parametrize("picture", [_face(), _picture_figure()])
+def test_picture_without_consent_is_kept_among_the_data_alone(tmp_path, picture):
+    data = tmp_path / "data"
+    keep_picture(picture, subjects=["p004"], path=data / "skin" / "face.png", data=data)
+    with Image.open(data / "skin" / "face.png") as kept:
+        assert (kept.text["Subjects"], kept.text["Consent"]) == ("p004", "none")
+    (data / "way_out").symlink_to(tmp_path)
+    for path in (tmp_path / "face.png", data / ".." / "face.png", data / "way_out" / "face.png"):
+        with pytest.raises(ConsentError, match="must stay below"):
+            keep_picture(picture, subjects=["p004"], path=path, data=data)
+    assert not list(tmp_path.glob("*.png"))
+    with pytest.raises(ConsentError, match="everyone it shows"):
+        keep_picture(picture, subjects=[], path=data / "face.png", data=data)
 
 
 @pytest.mark.parametrize("subjects", [[], (), "p003"])
