@@ -18,7 +18,7 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 _PNG_DEPTH_BYTE = 24
 
 
-def open_picture(path: Path, formats: tuple[str, ...]) -> tuple[Image.Image, int]:
+def open_picture(path: Path, formats: tuple[str, ...], *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, int]:
     """Return the decoded picture at `path` and the bits of one sample as the file states them.
 
     Pillow hands a 16-bit colour PNG over as 8-bit without a word, so the depth comes beside the picture; it is 8 for
@@ -27,6 +27,7 @@ def open_picture(path: Path, formats: tuple[str, ...]) -> tuple[Image.Image, int
     Args:
         path: The file.
         formats: Pillow's names of the formats that are welcome, such as "PNG".
+        max_pixels: A larger picture is refused before it is decoded.
 
     Raises:
         MissingFileError: There is no such file.
@@ -35,16 +36,16 @@ def open_picture(path: Path, formats: tuple[str, ...]) -> tuple[Image.Image, int
     content = _read(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its limit is not ours
             with Image.open(io.BytesIO(content), formats=formats) as unread:
-                _require_moderate(unread.size, path)
+                _require_moderate(unread.size, path, max_pixels)
                 unread.verify()
             picture = Image.open(io.BytesIO(content), formats=formats)
             picture.load()
     except DataError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"{path} must hold at most {MAX_PIXELS} pixels; its header claims many times that.") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path} must hold at most {max_pixels} pixels; its header claims many times that.") from None
     except UnidentifiedImageError:
         raise DataError(f"{path} must be a picture of the format {' or '.join(formats)}; it is none.") from None
     except _BROKEN as error:
@@ -61,7 +62,7 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _require_moderate(size: tuple[int, int], path: Path) -> None:
+def _require_moderate(size: tuple[int, int], path: Path, max_pixels: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{path} must hold at most {MAX_PIXELS} pixels; it holds {width} x {height}.")
+    if width * height > max_pixels:
+        raise DataError(f"{path} must hold at most {max_pixels} pixels; it holds {width} x {height}.")

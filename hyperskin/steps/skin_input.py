@@ -10,23 +10,21 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ImageOps
 
-from hyperskin.bands import Bands, regular_bands
+from hyperskin.bands import Bands
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.cubefile import CubeReader
 from hyperskin.data.frames import read_mask
 from hyperskin.data.manifest import CaptureEntry, Manifest
-from hyperskin.envi import EnviFile, open_envi
 from hyperskin.errors import DataError, EmptyMaskError, MissingFileError
 from hyperskin.pairs import find_pair
 from hyperskin.params import Params
 from hyperskin.skin.landmarks import Direction
-from hyperskin.sources.decode import open_picture
 from hyperskin.sources.given_masks import read_given_masks
 from hyperskin.spectral.mask import subject_mask
-from hyperskin.spectral.resampling import resample_bands
 from hyperskin.steps.consent import publishable_subjects
+from hyperskin.steps.skin_envi import read_envi_reflectance
+from hyperskin.steps.skin_photo import OTHER_SUFFIXES, SUFFIXES, read_photo, shrink_mask
 
 Bools = npt.NDArray[np.bool_]
 Reflectance = npt.NDArray[np.float32]
@@ -36,13 +34,8 @@ PHOTO_NOTE = (
     "From a photo: oxygenation cannot be read and is left out; melanin is right only as a level of the whole person, "
     "not from place to place."
 )
-_PHOTOS = (".png", ".jpg", ".jpeg")
 _PAIR = "rgb_vis"
 _MANIFEST = Path("data") / "manifest.json"
-_STEP_NM = 10.0
-_MOST_BANDS = 100  # more of them are averaged to every 10 nm, which is all that skin's smooth spectra need
-_SCALE = "reflectance scale factor"
-_BLOCK_LINES = 64
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +53,7 @@ class Face:
         mask: (H, W) bool, True = subject, measured.
         direction: Where the subject looks, as far as the name says.
         about: Where everything came from, plain values.
+        frame: (H, W) that a mask of the file has; a photo's cube may be smaller.
         note: What a reader of the maps must know.
     """
 
@@ -72,6 +66,7 @@ class Face:
     mask: Bools
     direction: Direction | None
     about: dict[str, Any]
+    frame: tuple[int, int]
     note: str = ""
 
 
@@ -92,20 +87,23 @@ def read_face(root: Path, what: str, *, mask: Path | None = None, subject: str =
     params = Params.read(root / "params.yaml")
     manifest = Manifest.read(root / _MANIFEST) if (root / _MANIFEST).is_file() else None
     entry = _find_capture(manifest, what)
+    known: Path | None = None
     if entry is not None and manifest is not None:
         face = _read_capture(manifest, entry)
+        known = manifest.root / entry.mask.path if entry.mask is not None else None
         shown = publishable_subjects(manifest.source, [face.subject], params.privacy.publishable_subjects)
     else:
         path = _find_file(what, manifest)
-        face = _read_photo(root, path, params) if path.suffix.lower() in _PHOTOS else _read_file(path)
-        face = replace(face, subject=subject or face.subject)
+        face = _read_photo(root, path, params) if path.suffix.lower() in SUFFIXES else _read_file(path)
+        face = replace(face, about=face.about | {"input": _tell_place(root, path)})
         shown = frozenset(params.privacy.publishable_subjects)
-    chosen, said = _choose_mask(face, mask, params)
-    face = replace(face, may_be_shown=face.subject in shown, mask=chosen, about=face.about | {"mask": said})
-    if not face.mask.any():
+    face = replace(face, subject=_whose(face, subject))
+    chosen, said = _choose_mask(root, face, mask, known, params)
+    if not chosen.any():
         raise EmptyMaskError(
             f"{what} must show a subject; no pixel looks like living skin: say where it is with `--mask PNG`."
         )
+    face = replace(face, may_be_shown=face.subject in shown, mask=chosen, about=face.about | {"mask": said})
     _log.info(
         "%s: %d x %d px, %d bands from %g to %g nm; subject %s; mask: %s, %d pixels",
         face.name, *face.cube.shape[:2], len(face.bands), face.bands.wavelength_nm[0], face.bands.wavelength_nm[-1],
@@ -129,6 +127,11 @@ def _find_file(what: str, manifest: Manifest | None) -> Path:
     path = Path(what)
     if path.is_file():
         return path
+    if what and path.is_dir():
+        raise MissingFileError(
+            f"Skin maps need a cube file, a photo or a capture; {what} is a folder: name a file in it, or bring a "
+            "recorder's captures in with `hyperskin init --source lumo --path FOLDER` and `dvc repro`."
+        )
     known = sorted(manifest.captures) if manifest is not None else []
     near = difflib.get_close_matches(what, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"such as {known[0]}." if known else "run `dvc repro` to have some."
@@ -145,13 +148,31 @@ def _read_capture(manifest: Manifest, entry: CaptureEntry) -> Face:
         "cube_sha256": entry.cube.sha256,
         "source": manifest.source,
         "manifest": manifest.digest,
-        "mask": "",
     }
-    face = replace(face, name=entry.id.name, subject=entry.id.subject, origin="capture", about=about)
-    if entry.mask is None:
-        return face
-    where = manifest.root / entry.mask.path
-    return replace(face, mask=face.mask & read_mask(where), about=about | {"mask": f"data/{entry.mask.path}"})
+    return replace(face, name=entry.id.name, subject=entry.id.subject, origin="capture", about=about)
+
+
+def _whose(face: Face, claimed: str) -> str:
+    """Return whose a face is: a name that says so is believed before a person."""
+    if not claimed:
+        return face.subject
+    try:
+        CaptureId.parse(claimed)
+    except DataError:
+        raise DataError(f"`--subject` must be letters, digits, '.', '_' and '-'; got {claimed!r}.") from None
+    is_told = face.origin == "capture" or face.subject != face.name
+    if is_told and claimed != face.subject:
+        raise DataError(
+            f"`--subject` must be {face.subject}, whose {face.name} is; got {claimed!r}: rename the file if it is of "
+            "somebody else."
+        )
+    return claimed
+
+
+def _tell_place(root: Path, path: Path) -> str:
+    """Return where a file lies, below the repository or on this machine."""
+    whole = path.resolve()
+    return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else str(whole)
 
 
 def _read_file(path: Path) -> Face:
@@ -176,25 +197,8 @@ def _read_cubefile(path: Path) -> Face:
 
 
 def _read_envi(path: Path) -> Face:
-    """Return the reflectance in an ENVI file: floats as they are, whole numbers over the header's scale factor."""
     header_path = path if path.suffix.lower() == ".hdr" else _header_of(path)
-    file = open_envi(header_path, None if path == header_path else path)
-    header = file.header
-    if header.wavelength_nm is None:
-        raise DataError(f"{header_path} must list the wavelengths of its {header.bands} bands; it lists none.")
-    scale = _scale(header_path, file)
-    order = np.argsort(header.wavelength_nm)
-    bands = Bands(tuple(float(header.wavelength_nm[place]) for place in order))
-    target = _coarser(bands)
-    blocks = []
-    for counts in file.line_blocks(_BLOCK_LINES):
-        block = counts[..., order].astype(np.float32) / np.float32(scale)
-        blocks.append(
-            block if target is None else resample_bands(block, bands, target, kind="gaussian", fwhm_nm=_STEP_NM)
-        )
-    cube = np.concatenate(blocks).astype(np.float32, copy=False)
-    valid = np.isfinite(cube).all(axis=2) & (cube != 0).any(axis=2)
-    return _face_of(path, cube, target or bands, valid)
+    return _face_of(path, *read_envi_reflectance(header_path, None if path == header_path else path))
 
 
 def _header_of(path: Path) -> Path:
@@ -202,38 +206,12 @@ def _header_of(path: Path) -> Path:
     candidates = (path.with_suffix(".hdr"), path.with_name(f"{path.name}.hdr"))
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
+        advice = ": save it as PNG or JPEG" if path.suffix.lower() in OTHER_SUFFIXES else ""
         raise DataError(
             f"{path} must be a cube file of ours (.h5), an ENVI cube with its header beside it, or a photo "
-            f"({', '.join(_PHOTOS)}); it is none of them."
+            f"({', '.join(SUFFIXES)}); it is none of them{advice}."
         )
     return found
-
-
-def _scale(header_path: Path, file: EnviFile) -> float:
-    """Return by what stored numbers are divided to be reflectance."""
-    text = file.header.fields.get(_SCALE, "")
-    try:
-        scale = float(text) if text else 1.0
-    except ValueError:
-        scale = float("nan")
-    if not (np.isfinite(scale) and scale > 0):
-        raise DataError(f"{header_path}: `{_SCALE}` must be a positive number; got {text!r}.")
-    if not text and np.issubdtype(file.header.dtype, np.integer):
-        raise DataError(
-            f"{header_path} must say by what its whole numbers are divided to be reflectance, such as "
-            f"`{_SCALE} = 10000`; it does not: are these raw counts? Then calibrate them first (`hyperskin init "
-            "--source lumo`)."
-        )
-    return scale
-
-
-def _coarser(bands: Bands) -> Bands | None:
-    """Return bands every 10 nm within these, or None where these are few enough."""
-    if len(bands) <= _MOST_BANDS:
-        return None
-    first = np.ceil(bands.wavelength_nm[0] / _STEP_NM) * _STEP_NM
-    last = np.floor(bands.wavelength_nm[-1] / _STEP_NM) * _STEP_NM
-    return regular_bands(float(first), float(last), _STEP_NM)
 
 
 def _read_photo(root: Path, path: Path, params: Params) -> Face:
@@ -241,8 +219,7 @@ def _read_photo(root: Path, path: Path, params: Params) -> Face:
     from hyperskin.tracking.photo import load_photo_model  # loads torch and MLflow
     from hyperskin.tracking.store import prepare_store
 
-    picture, _ = open_picture(path, ("PNG", "JPEG"))
-    rgb = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"), dtype=np.float32) / np.float32(255)
+    photo = read_photo(path)
     pair = find_pair(_PAIR)
     model = load_photo_model(prepare_store(root), pair)
     named = f"version {model.champion.version} of {pair.registered_name} ({model.champion.model})"
@@ -252,10 +229,10 @@ def _read_photo(root: Path, path: Path, params: Params) -> Face:
         "the maps are of other colours. %s",
         path.name, model.camera, params.render.transfer, PHOTO_NOTE,
     )  # fmt: skip
-    cube = model.champion.reconstruct(rgb)
-    face = _face_of(path, cube, pair.target, np.asarray(np.isfinite(cube).all(axis=2)))
+    cube = model.champion.reconstruct(photo.rgb)
+    face = _face_of(path, cube, pair.target, photo.valid & np.isfinite(cube).all(axis=2))
     about = face.about | {"model": named, "camera": model.camera, "transfer": params.render.transfer}
-    return replace(face, origin="photo", about=about, note=PHOTO_NOTE)
+    return replace(face, origin="photo", about=about, note=PHOTO_NOTE, frame=photo.frame)
 
 
 def _face_of(path: Path, cube: Reflectance, bands: Bands, valid: Bools) -> Face:
@@ -277,16 +254,22 @@ def _face_of(path: Path, cube: Reflectance, bands: Bands, valid: Bools) -> Face:
         bands=bands,
         mask=valid,
         direction=cast("Direction | None", capture.direction),
-        about={"input": str(path), "mask": ""},
+        about={},
+        frame=(cube.shape[0], cube.shape[1]),
     )
 
 
-def _choose_mask(face: Face, given: Path | None, params: Params) -> tuple[Bools, str]:
+def _choose_mask(root: Path, face: Face, given: Path | None, known: Path | None, params: Params) -> tuple[Bools, str]:
     """Return the given mask, the manifest's, or what looks like living skin, measured pixels alone; and say which."""
     if given is not None:
-        height, width, _ = face.cube.shape
-        return face.mask & read_given_masks([given], (height, width)), str(given)
-    if face.about["mask"]:
-        return face.mask, face.about["mask"]
-    found = subject_mask(face.cube, face.bands, face.mask, smallest_fraction=params.mask.smallest_fraction)
+        mask = face.mask & shrink_mask(read_given_masks([given], face.frame), face.mask.shape)
+        if not mask.any():
+            raise EmptyMaskError(f"A mask must select a measured pixel; {given} selects none of {face.name}.")
+        return mask, _tell_place(root, given)
+    if known is not None:
+        return face.mask & read_mask(known), _tell_place(root, known)
+    try:
+        found = subject_mask(face.cube, face.bands, face.mask, smallest_fraction=params.mask.smallest_fraction)
+    except DataError as error:
+        raise DataError(f"{face.name}: {str(error).rstrip('.')}: say where the subject is with `--mask PNG`.") from None
     return found, "found by hyperskin's own mask stage"

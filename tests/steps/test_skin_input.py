@@ -11,6 +11,7 @@ from hyperskin.envi import write_envi
 from hyperskin.errors import DataError, EmptyMaskError, MissingFileError
 from hyperskin.models.regression import RegressionSums
 from hyperskin.pictures import save_mask
+from hyperskin.steps import skin_photo
 from hyperskin.steps.skin_input import read_face
 from hyperskin.tracking import photo
 from hyperskin.tracking.champion import Champion
@@ -63,7 +64,7 @@ def test_without_any_data_a_cube_can_be_read_all_the_same(tmp_path):
 
 def test_a_given_mask_counts_before_all_others(root, tmp_path):
     mask = np.zeros((SIZE, SIZE), dtype=np.bool_)
-    mask[20:40, 22:44] = True
+    mask[20:40, 2:44] = True  # more to the left than the manifest's mask
     save_mask(mask, tmp_path / "mask.png")
     face = read_face(root, NAME, mask=tmp_path / "mask.png")
     np.testing.assert_array_equal(face.mask, mask)
@@ -111,7 +112,12 @@ def test_many_bands_become_one_every_10_nm(root, tmp_path):
     ("fields", "wavelength_nm", "kind", "message"),
     [
         ({}, BOTH_NM, np.uint16, "by what its whole numbers are divided.*raw counts"),
-        ({"reflectance scale factor": "much"}, BOTH_NM, np.uint16, "must be a positive number; got 'much'"),
+        ({"reflectance scale factor": "much"}, BOTH_NM, np.uint16, "must be a number; got 'much'"),
+        ({"reflectance scale factor": "-1"}, BOTH_NM, np.float32, "must be a positive number; got '-1'"),
+        ({"data ignore value": "none"}, BOTH_NM, np.float32, "`data ignore value` must be a number; got 'none'"),
+        ({"bbl": ["1", "0"]}, BOTH_NM, np.float32, "`bbl` must hold a 0 or a 1 for each of 61 bands"),
+        ({}, tuple(nm / 1000 for nm in BOTH_NM), np.float32, "got 0.4 to 1: if these are micrometres, add the line"),
+        ({}, (*BOTH_NM[:-1], 990.0), np.float32, r"a.hdr: Band centres must be .* strictly ascending"),
         ({}, (), np.float32, "must list the wavelengths of its 61 bands"),
     ],
 )
@@ -119,6 +125,44 @@ def test_an_envi_cube_that_does_not_say_what_it_holds_is_refused(root, tmp_path,
     write_envi(tmp_path / "a.hdr", [cube_of().astype(kind)], wavelength_nm=wavelength_nm, fields=fields)
     with pytest.raises(DataError, match=message):
         read_face(root, str(tmp_path / "a.hdr"))
+
+
+def test_per_cent_and_counts_in_floats_are_no_reflectance(root, tmp_path):
+    write_envi(tmp_path / "a.hdr", [100 * cube_of()], wavelength_nm=BOTH_NM)
+    with pytest.raises(DataError, match=r"half of its values are above .*: if these are per cent, add the line"):
+        read_face(root, str(tmp_path / "a.hdr"))
+
+
+def test_gaps_and_bad_bands_of_the_header_count_for_nothing(root, tmp_path):
+    cube = cube_of()
+    marked = cube.copy()
+    marked[10:20, :, 7] = -9999
+    marked[..., 3] = np.nan  # which the header calls bad
+    good = ["0" if place == 3 else "1" for place in range(61)]
+    fields = {"data ignore value": -9999, "bbl": good}
+    write_envi(tmp_path / "a.hdr", [marked], wavelength_nm=BOTH_NM, fields=fields)
+    face = read_face(root, str(tmp_path / "a.hdr"))
+    assert face.bands.wavelength_nm == (*BOTH_NM[:3], *BOTH_NM[4:])
+    np.testing.assert_array_equal(face.cube[:10], np.delete(cube[:10], 3, axis=2))
+    assert not face.mask[10:20].any()
+    assert face.mask[20:40].any()
+
+
+def test_a_band_of_nothing_is_named(root, tmp_path):
+    cube = cube_of()
+    cube[..., 5] = np.nan
+    write_envi(tmp_path / "a.hdr", [cube], wavelength_nm=BOTH_NM)
+    with pytest.raises(DataError, match="it holds none: the band at 450 nm holds no number at all"):
+        read_face(root, str(tmp_path / "a.hdr"))
+
+
+def test_bands_that_show_no_skin_ask_for_a_mask_and_take_it(root, tmp_path):
+    write_envi(tmp_path / "nir.hdr", [np.ascontiguousarray(cube_of()[..., 31:])], wavelength_nm=BOTH_NM[31:])
+    with pytest.raises(DataError, match=r"nir: A subject mask needs a band .* say where the subject is with `--mask"):
+        read_face(root, str(tmp_path / "nir.hdr"))
+    mask = root / "data" / "masks" / "p004" / f"{NAME}.png"
+    face = read_face(root, str(tmp_path / "nir.hdr"), mask=mask)
+    np.testing.assert_array_equal(face.mask, subject_of(draw(NAME)))
 
 
 # Photos
@@ -159,7 +203,54 @@ def test_a_photo_that_was_turned_in_the_hand_stands_upright(root, tmp_path, with
     np.testing.assert_array_equal(faces[0].cube, faces[1].cube)
 
 
+def test_a_large_photo_is_shrunk_and_its_mask_with_it(root, tmp_path, with_a_champion, monkeypatch):
+    monkeypatch.setattr(skin_photo, "LONGEST_PX", SIZE)
+    small = photograph(draw(NAME))
+    Image.fromarray(small.repeat(3, axis=0).repeat(3, axis=1)).save(tmp_path / "large.png")
+    save_mask(subject_of(draw(NAME)).repeat(3, axis=0).repeat(3, axis=1), tmp_path / "mask.png")
+    Image.fromarray(small).save(tmp_path / "small.png")
+    large = read_face(root, str(tmp_path / "large.png"), mask=tmp_path / "mask.png")
+    np.testing.assert_array_equal(large.cube, read_face(root, str(tmp_path / "small.png")).cube)
+    np.testing.assert_array_equal(large.mask, subject_of(draw(NAME)))
+    with pytest.raises(DataError, match=r"must have shape \(192, 192\)"):
+        read_face(root, str(tmp_path / "large.png"), mask=root / "data" / "masks" / "p004" / f"{NAME}.png")
+
+
+def test_what_is_cut_out_of_a_photo_is_not_the_subject(root, tmp_path, with_a_champion):
+    opaque = np.full((SIZE, SIZE, 1), 255, dtype=np.uint8)
+    opaque[:30] = 0
+    Image.fromarray(np.concatenate([photograph(draw(NAME)), opaque], axis=2)).save(tmp_path / "cut.png")
+    face = read_face(root, str(tmp_path / "cut.png"))
+    assert not face.mask[:30].any()
+    assert face.mask[30:].any()
+
+
 # What is wrong
+
+
+def test_a_mask_that_meets_no_measured_pixel_is_named(root, tmp_path):
+    cube = cube_of()
+    cube[:8] = np.nan
+    write_envi(tmp_path / "a.hdr", [cube], wavelength_nm=BOTH_NM)
+    mask = np.zeros((SIZE, SIZE), dtype=np.bool_)
+    mask[2:6] = True
+    save_mask(mask, tmp_path / "mask.png")
+    with pytest.raises(EmptyMaskError, match=r"must select a measured pixel; .*mask.png selects none of a\."):
+        read_face(root, str(tmp_path / "a.hdr"), mask=tmp_path / "mask.png")
+
+
+def test_a_claim_does_not_outweigh_a_name(tmp_path):
+    root = make_repository(tmp_path / "lumo", [NAME], source="lumo", publishable=("p001",))
+    for what in (NAME, str(write_cube(tmp_path / f"{NAME}_2.h5", NAME))):
+        with pytest.raises(DataError, match=r"`--subject` must be p004, whose p004_neutral_front\S* is; got 'p001'"):
+            read_face(root, what, subject="p001")
+    with pytest.raises(DataError, match="`--subject` must be letters"):
+        read_face(root, str(write_cube(tmp_path / "visit.h5", NAME)), subject="../p001")
+
+
+def test_a_folder_is_told_how_to_become_captures(root, tmp_path):
+    with pytest.raises(MissingFileError, match=r"is a folder: name a file in it, or bring .* `hyperskin init --source"):
+        read_face(root, str(tmp_path))
 
 
 def test_what_is_nowhere_is_named_with_the_nearest_capture(root):
@@ -176,6 +267,9 @@ def test_another_kind_of_file_is_refused(root, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="must be a picture"):
         read_face(root, str(tmp_path / "broken.png"))
+    (tmp_path / "phone.heic").write_bytes(b"of another form")
+    with pytest.raises(DataError, match="it is none of them: save it as PNG or JPEG"):
+        read_face(root, str(tmp_path / "phone.heic"))
 
 
 def test_a_name_that_cannot_name_results_is_refused(root, tmp_path):
