@@ -34,23 +34,24 @@ def skin_maps(
     - panel.png: colours with the regions, and every map on a scale that is the same for everybody;
     - regions.csv: forehead, cheeks, nose, chin and the whole face: mean, sd, p5, median, p95 of every map, with units;
     - the maps themselves as floats, NaN outside bare skin, with their standard deviations (NAME_sd);
-    - about.json: what all of it was made from and how.
+    - about.json: what all of it was made from and how, and the names of these files.
 
     Right and left are the subject's own. Eyes, brows, lips and beard are left out; a region that is turned away or
     covered is not in the table.
 
     With --against, another visit of the same subject, there is a second table and sheet of what changed: this one minus
-    that one, eyes laid on eyes and mouth on mouth.
+    that one, eyes laid on eyes and mouth on mouth, read from the bands that both have.
 
-    A photo is first reconstructed by the champion of rgb_vis, so it must be as that model's camera gives pictures.
-    Oxygenation cannot be read from a photo; melanin can only as a level of the person, not from place to place.
+    A photo is first reconstructed by the champion of rgb_vis, so it must be as that model's camera gives pictures; a
+    large one is shrunk to 1024 px. Oxygenation cannot be read from a photo; melanin can only as a level of the person,
+    not from place to place.
 
-    Maps of a subject who is not in `privacy.publishable_subjects` stay in data/skin/NAME, and no panel is drawn; of
-    the phantom's people everybody may be shown.
+    Everything of a subject who is not in `privacy.publishable_subjects` stays in data/skin/NAME; of the phantom's
+    people everybody may be shown.
 
     Args:
         what: A capture's name, or a cube or a photo.
-        against: Another visit: a capture's name, or a cube.
+        against: Another visit, by name or file as above; both measured, or both photos.
         out: Folder for the results; default: reports/skin/NAME, or data/skin/NAME for a subject who may not be shown.
         method: inverse (a regression trained on the optical model) or beer_lambert (linear unmixing).
         format: How the maps are written: npz, tiff (one float file a map), envi; several may be named; default: npz.
@@ -60,21 +61,33 @@ def skin_maps(
         binning: Average so many pixels a side first: less noise, less detail.
     """
     from hyperskin.errors import DataError
+    from hyperskin.processes import interrupted_by_signals
+    from hyperskin.steps.skin_folder import choose_folder
     from hyperskin.steps.skin_input import read_face
-    from hyperskin.steps.skin_maps import choose_folder, medians, read_skin, write_change, write_reading
+    from hyperskin.steps.skin_maps import medians, pair_visits, read_skin, write_results
     from hyperskin.tracking.grid import align_table
 
     if against_mask is not None and not against:
         raise DataError(f"`--against-mask` must come with `--against`; got {against_mask} alone.")
     root = repository_root()
     face = read_face(root, what, mask=mask, subject=subject)
-    folder = choose_folder(root, face, out)
     other = read_face(root, against, mask=against_mask, subject=subject) if against else None
-    reading = read_skin(face, method=method, binning=binning)
-    formats = format or ("npz",)
-    written = write_reading(reading, folder, formats=formats)
-    if other is not None:
-        written += write_change(read_skin(other, method=method, binning=binning), reading, folder, formats=formats)
+    visits = pair_visits(other, face) if other is not None else None
+    unshown = next((shown.subject for shown in (face, *(visits or ())) if not shown.may_be_shown), "")
+    folder = choose_folder(root, face.name, out, unshown=unshown)
+    with interrupted_by_signals():
+        reading = read_skin(face, method=method, binning=binning)
+        readings = None
+        if visits is not None:
+            before, after = visits
+            then = read_skin(before, method=method, binning=binning)
+            now = reading if after is face else read_skin(after, method=method, binning=binning)
+            readings = then, now
+        written = write_results(reading, folder, root=root, formats=format or ("npz",), visits=readings)
+    if unshown:
+        _log.warning(
+            "%s is not in `privacy.publishable_subjects`: everything, the panel too, stays below data/", unshown
+        )
     sys.stdout.write(align_table(medians(reading), left=2) + "\n")
-    shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
-    _log.info("written to %s: %s", shown, ", ".join(path.name for path in written))
+    shown_folder = folder.relative_to(root) if folder.is_relative_to(root) else folder
+    _log.info("written to %s: %s", shown_folder, ", ".join(path.name for path in written))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 import hyperskin
-from hyperskin.atomic import write_json
-from hyperskin.errors import ConsentError, DataError
-from hyperskin.pictures import save_picture
+from hyperskin.bands import Bands
+from hyperskin.errors import DataError
+from hyperskin.pictures import keep_picture, save_picture
 from hyperskin.skin.export import Format, write_maps, write_table
 from hyperskin.skin.maps import KINDS, skin_maps
 from hyperskin.skin.regions import FACE, RegionRow, Regions, align, find_regions, region_statistics
+from hyperskin.skin.typology import face_angle, skin_type
 from hyperskin.spectral.colour import render_srgb
+from hyperskin.steps.skin_folder import AGAINST, all_at_once, require_free
 from hyperskin.steps.skin_input import Face
 
 if TYPE_CHECKING:  # matplotlib takes half a second to load
@@ -34,10 +36,14 @@ CHANGE = "_change"
 """Ends the name of the map of what changed between two visits."""
 
 _NOT_FROM_A_PHOTO = ("oxygenation",)
-_PLACES = {True: Path("reports") / "skin", False: Path("data") / "skin"}  # by whether the subject may be shown
+_SAME_BAND_NM = 0.01
+_ORIGINS = {"capture": "measured", "cube": "from a cube", "photo": "reconstructed from a photo"}
 _BRIGHTER = 1.5  # for everybody, so that light and dark skin stay apart
 _FALSE_COLOURS = (0.95, 0.5, 0.05)  # where in a cube's range red, green and blue are taken if it sees no colour
-_LIGHT_NOTE = "The typology angle, alone of all maps, depends on how brightly the face is lit."
+_SIDES_NOTE = "Right and left are the subject's own. Light grey: no skin, or no value."
+_LIGHT_NOTE = "The typology angle, alone of all maps, depends on how brightly a pixel is lit"
+_OUTLINE_NOTE = "No eyes and mouth were found: the regions follow the outline and may be misplaced."
+_CONSENT_NOTE = "Not to be shown: this sheet stays below data/."
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +57,7 @@ class Reading:
         uncertainty: Their standard deviations, as far as the method tells.
         regions: Where forehead, cheeks, nose and chin are.
         rows: What every map says in every region.
+        angle_deg: Typology angle of the skin that faces the light; None where it cannot be told.
         method: How the maps were made.
         parameters: Its settings.
     """
@@ -60,6 +67,7 @@ class Reading:
     uncertainty: dict[str, Map]
     regions: Regions
     rows: list[RegionRow]
+    angle_deg: float | None
     method: str
     parameters: dict[str, str | float | int]
 
@@ -68,7 +76,7 @@ def read_skin(face: Face, *, method: str, binning: int) -> Reading:
     """Return a face's maps and what they say.
 
     Raises:
-        DataError: The bands give no map.
+        DataError: The bands give no map, or no region of a face can be seen.
         UnknownNameError: There is no such method.
     """
     started = time.monotonic()
@@ -78,6 +86,12 @@ def read_skin(face: Face, *, method: str, binning: int) -> Reading:
     maps = {name: values for name, values in made.values.items() if name not in hidden}
     uncertainty = {name: values for name, values in made.uncertainty.items() if name in maps}
     rows = region_statistics(maps, regions.masks)
+    if not rows:
+        raise DataError(
+            f"{face.name} must show some of a face's skin; {np.count_nonzero(regions.skin)} of the mask's "
+            f"{np.count_nonzero(face.mask)} pixels are bare skin, and no region lies in them: say where the face is "
+            "with `--mask PNG`."
+        )
     missing = [name for name in ("forehead", "right_cheek", "left_cheek", "nose", "chin") if name not in regions.masks]
     _log.info(
         "%s: %d maps of %d pixels of bare skin in %.1f s; regions by %s%s",
@@ -87,46 +101,87 @@ def read_skin(face: Face, *, method: str, binning: int) -> Reading:
     )  # fmt: skip
     if regions.landmarks.found_by == "outline":
         _log.warning("%s: no eyes and mouth were found, so that regions may be misplaced: look at the panel", face.name)
-    return Reading(face, maps, uncertainty, regions, rows, made.method, made.parameters)
+    angle_deg = face_angle(face.cube, face.bands, regions.skin) if "typology_angle" in maps else None
+    return Reading(face, maps, uncertainty, regions, rows, angle_deg, made.method, made.parameters)
 
 
-def choose_folder(root: Path, face: Face, out: Path | None) -> Path:
-    """Return where a face's results go.
-
-    The maps show a face as a picture does, so those of a subject who may not be shown stay below data/.
+def pair_visits(before: Face, after: Face) -> tuple[Face, Face]:
+    """Return two visits of one subject on the bands that both have, so that they are read alike.
 
     Raises:
-        ConsentError: They are wanted elsewhere.
+        DataError: They are of two subjects, one is a photo and the other is not, or they have no bands in common.
     """
-    folder = root / _PLACES[face.may_be_shown] / face.name if out is None else out
-    if not face.may_be_shown and not folder.resolve().is_relative_to((root / "data").resolve()):
-        raise ConsentError(
-            f"Maps of {face.subject}, who is not in `privacy.publishable_subjects`, must stay below data/; got "
-            f"{folder}: leave out `--out`, or add the subject once the written consent is at hand."
+    if before.subject != after.subject:
+        files = [face.name for face in (before, after) if face.origin != "capture"]
+        advice = f": say with `--subject` whose {' and '.join(files)} is" if files else ""
+        raise DataError(
+            f"Two visits must be of one subject; {before.name} is of {before.subject} and {after.name} of "
+            f"{after.subject}{advice}."
         )
-    return folder
+    if (before.origin == "photo") != (after.origin == "photo"):
+        raise DataError(
+            f"Two visits must both be measured or both be photos; {before.name} is {_ORIGINS[before.origin]} and "
+            f"{after.name} is {_ORIGINS[after.origin]}: what lies between them is not the skin's doing."
+        )
+    if before.bands == after.bands:
+        return before, after
+    apart_nm = np.abs(before.bands.centres_nm()[:, None] - after.bands.centres_nm())
+    first, second = np.nonzero(apart_nm < _SAME_BAND_NM)
+    if first.size == 0:
+        raise DataError(f"Two visits must share bands; {before.name} and {after.name} have none at one wavelength.")
+    shared = Bands(tuple(after.bands.wavelength_nm[place] for place in second))
+    if len(shared) < max(len(before.bands), len(after.bands)):
+        _log.warning(
+            "The visits have different bands; what changed is read from the %d that both have, %g to %g nm",
+            len(shared), shared.wavelength_nm[0], shared.wavelength_nm[-1],
+        )  # fmt: skip
+    return _on_bands(before, first, shared), _on_bands(after, second, shared)
 
 
-def write_reading(reading: Reading, folder: Path, *, formats: Sequence[Format]) -> list[Path]:
-    """Write the table, the maps, what they were made from and, of a subject who may be shown, the panel."""
+def write_results(
+    reading: Reading,
+    folder: Path,
+    *,
+    root: Path,
+    formats: Sequence[Format],
+    visits: tuple[Reading, Reading] | None = None,
+) -> list[Path]:
+    """Write all that was read of a face, and what changed between two visits, at once or not at all.
+
+    Args:
+        reading: Of the face.
+        folder: Where everything goes.
+        root: The repository.
+        formats: How the maps are written.
+        visits: The earlier visit and this one, both on the same bands; None: there was no other.
+
+    Returns:
+        The files written now.
+
+    Raises:
+        DataError: The folder holds the results of another file, or the visits share no map.
+    """
+    about = describe(reading)
+    if visits is not None:
+        about[AGAINST] = {visits[0].face.name: describe(visits[0])}
+    require_free(folder, about)
+    with all_at_once(folder, about) as stage:
+        written = write_reading(reading, stage, root=root, formats=formats)
+        if visits is not None:
+            written += write_change(visits, stage, root=root, formats=formats)
+    return [folder / path.name for path in written]
+
+
+def write_reading(reading: Reading, folder: Path, *, root: Path, formats: Sequence[Format]) -> list[Path]:
+    """Write the panel, the table and the maps."""
     face = reading.face
     units = {name: KINDS[name].unit for name in reading.maps}
     both = reading.maps | {f"{name}{UNCERTAINTY}": values for name, values in reading.uncertainty.items()}
     both_units = units | {f"{name}{UNCERTAINTY}": units[name] for name in reading.uncertainty}
-    written = write_maps(folder, both, units=both_units, formats=formats, name="maps", about=_say(reading))
+    _write_picture(draw_reading(reading), folder / "panel.png", [face], root)
     write_table(folder / "regions.csv", [_to_row(row) for row in reading.rows])
-    write_json(folder / "about.json", _describe(reading))
-    written += [folder / "regions.csv", folder / "about.json"]
-    if face.may_be_shown:
-        picture = draw_reading(reading)
-        save_picture(picture, subjects=[face.subject], publishable=[face.subject], path=folder / "panel.png")
-        written.append(folder / "panel.png")
-    else:
-        _log.warning(
-            "%s: no panel, since %s is not in `privacy.publishable_subjects`; maps and numbers stay below data/",
-            face.name, face.subject,
-        )  # fmt: skip
-    return written
+    maps = write_maps(folder, both, units=both_units, formats=formats, name="maps", about=_say(reading))
+    return [folder / "panel.png", folder / "regions.csv", *maps]
 
 
 def draw_reading(reading: Reading) -> Figure:
@@ -141,47 +196,37 @@ def draw_reading(reading: Reading) -> Figure:
         title=_say(reading),
         picture_title=said,
         captions={row.map_name: _caption(row) for row in reading.rows if row.region == FACE},
-        note=" ".join((reading.face.note, _LIGHT_NOTE if "typology_angle" in reading.maps else "")).strip(),
+        note=_note(reading),
     )
 
 
-def write_change(before: Reading, after: Reading, folder: Path, *, formats: Sequence[Format]) -> list[Path]:
-    """Write what changed from one visit of a subject to another: a table, maps and, if it may be shown, a panel.
+def write_change(visits: tuple[Reading, Reading], folder: Path, *, root: Path, formats: Sequence[Format]) -> list[Path]:
+    """Write what changed from one visit of a subject to another: a sheet, a table and maps.
 
     Raises:
-        DataError: The visits are of two subjects, or share no map.
+        DataError: The visits share no map.
     """
-    if before.face.subject != after.face.subject:
-        raise DataError(
-            f"Two visits must be of one subject; {before.face.name} is of {before.face.subject} and "
-            f"{after.face.name} of {after.face.subject}: say whose the files are with `--subject`."
-        )
+    before, after = visits
     shared = [name for name in after.maps if name in before.maps]
     if not shared:
         raise DataError(f"Two visits must share a map; {before.face.name} and {after.face.name} have none in common.")
-    _warn_of_poses(before, after)
+    for doubt in _doubts(before, after):
+        _log.warning("%s", doubt)
     moved = {name: _lay_over(before.maps[name], before, after).astype(np.float32) for name in shared}
     rows = _change_rows(before, after, moved)
     stem = f"change_since_{before.face.name}"
-    units = {name: KINDS[name].unit for name in shared}
     changes = {f"{name}{CHANGE}": after.maps[name] - moved[name] for name in shared}
-    about = f"{after.face.name} minus {before.face.name}, laid over it; {after.method}"
-    written = write_maps(
+    _write_picture(_draw_change(before, after, moved, rows), folder / f"{stem}.png", [before.face, after.face], root)
+    write_table(folder / f"{stem}.csv", rows)
+    maps = write_maps(
         folder,
         changes,
-        units={f"{name}{CHANGE}": unit for name, unit in units.items()},
+        units={f"{name}{CHANGE}": KINDS[name].unit for name in shared},
         formats=formats,
         name=stem,
-        about=about,
+        about=f"{after.face.name} minus {before.face.name}, laid over it; {after.method}",
     )
-    write_table(folder / f"{stem}.csv", rows)
-    written.append(folder / f"{stem}.csv")
-    if before.face.may_be_shown and after.face.may_be_shown:
-        figure = _draw_change(before, after, moved, rows)
-        path = folder / f"{stem}.png"
-        save_picture(figure, subjects=[after.face.subject], publishable=[after.face.subject], path=path)
-        written.append(path)
-    return written
+    return [folder / f"{stem}.png", folder / f"{stem}.csv", *maps]
 
 
 def medians(reading: Reading) -> list[list[str]]:
@@ -196,6 +241,20 @@ def medians(reading: Reading) -> list[list[str]]:
             for name in reading.maps
         ),
     ]
+
+
+def _on_bands(face: Face, places: npt.NDArray[np.intp], bands: Bands) -> Face:
+    """Return a face with the bands at these places alone; the very same face where these are all of them."""
+    return face if face.bands == bands else replace(face, cube=face.cube[..., places], bands=bands)
+
+
+def _write_picture(figure: Figure, path: Path, faces: Sequence[Face], root: Path) -> None:
+    """Write a sheet; among the data, if anyone in it may not be shown."""
+    subjects = [face.subject for face in faces]
+    if all(face.may_be_shown for face in faces):
+        save_picture(figure, subjects=subjects, publishable=subjects, path=path)
+    else:
+        keep_picture(figure, subjects=subjects, path=path, data=root / "data")
 
 
 def _change_rows(before: Reading, after: Reading, moved: Mapping[str, Map]) -> list[dict[str, Any]]:
@@ -238,7 +297,7 @@ def _draw_change(
         if row["region"] == FACE:
             kind = KINDS[row["map"]]
             said = f"{row['ratio']:.3g} times" if kind.is_log else f"{row['difference']:+.3g}"
-            captions[row["map"]] = f"face median {row['median_before']:.3g} to {row['median_after']:.3g}: {said}"
+            captions[row["map"]] = f"face: {row['median_before']:.3g} to {row['median_after']:.3g}, {said}"
     return draw_difference(
         (laid, _to_picture(after.face)[0]),
         moved,
@@ -246,7 +305,7 @@ def _draw_change(
         names=(f"{before.face.name}, laid over", after.face.name),
         title=f"{after.face.subject}: from {before.face.name} to {after.face.name}, {after.method}",
         captions=captions,
-        note=" ".join((after.face.note or before.face.note, _LIGHT_NOTE if "typology_angle" in moved else "")).strip(),
+        note=" ".join((*_doubts(before, after), _note(before if not before.face.may_be_shown else after))),
     )
 
 
@@ -255,15 +314,15 @@ def _lay_over(values: npt.NDArray[np.floating[Any]], before: Reading, after: Rea
     return align(values, before.regions.landmarks, after.regions.landmarks, (height, width))
 
 
-def _warn_of_poses(before: Reading, after: Reading) -> None:
+def _doubts(before: Reading, after: Reading) -> list[str]:
+    """Return why pixels of the two visits may not be compared one by one."""
     poses = (before.face.direction, after.face.direction)
+    found = []
     if None not in poses and poses[0] != poses[1]:
-        _log.warning(
-            "The subject looks %s at one visit and %s at the other: compare the regions, not the maps pixel by pixel",
-            *poses,
-        )
+        found.append(f"The subject looks {poses[0]} at one visit and {poses[1]} at the other")
     if any(reading.regions.landmarks.found_by == "outline" for reading in (before, after)):
-        _log.warning("The visits are laid over each other by outlines alone: compare the regions, not the maps")
+        found.append("The visits are laid over each other by outlines alone")
+    return [f"{doubt}: compare the regions, not the maps pixel by pixel." for doubt in found]
 
 
 def _to_picture(face: Face) -> tuple[Picture, str]:
@@ -291,7 +350,7 @@ def _to_row(row: RegionRow) -> dict[str, Any]:
     }
 
 
-def _describe(reading: Reading) -> dict[str, Any]:
+def describe(reading: Reading) -> dict[str, Any]:
     """Return what a result was made from and how, plain values."""
     face, landmarks = reading.face, reading.regions.landmarks
     height, width, _ = face.cube.shape
@@ -317,6 +376,7 @@ def _describe(reading: Reading) -> dict[str, Any]:
             name: {"title": KINDS[name].title, "unit": KINDS[name].unit, "shown": [KINDS[name].low, KINDS[name].high]}
             for name in reading.maps
         },
+        "typology_angle_facing_light_deg": reading.angle_deg,
         "note": face.note,
     }
 
@@ -325,12 +385,26 @@ def _say(reading: Reading) -> str:
     """Return one line on a result, for headings and files."""
     face = reading.face
     first_nm, last_nm = face.bands.wavelength_nm[0], face.bands.wavelength_nm[-1]
-    origin = {"capture": "measured", "cube": "from a cube", "photo": "reconstructed from a photo"}[face.origin]
-    return f"{face.name}, {origin}: {reading.method}, {len(face.bands)} bands from {first_nm:g} to {last_nm:g} nm"
+    return (
+        f"{face.name}, {_ORIGINS[face.origin]}, {len(face.bands)} bands from {first_nm:g} to {last_nm:g} nm; "
+        f"method: {reading.method}"
+    )
+
+
+def _note(reading: Reading) -> str:
+    """Return what a reader of a sheet must know, sentence by sentence."""
+    face = reading.face
+    light = ""
+    if reading.angle_deg is not None:
+        light = f"{_LIGHT_NOTE}; of the skin that faces the light it is {reading.angle_deg:.0f} degrees, "
+        light += f"{skin_type(reading.angle_deg)} skin."
+    outline = _OUTLINE_NOTE if reading.regions.landmarks.found_by == "outline" else ""
+    consent = "" if face.may_be_shown else _CONSENT_NOTE
+    return " ".join(filter(None, (consent, face.note, outline, light, _SIDES_NOTE)))
 
 
 def _caption(row: RegionRow) -> str:
-    return f"face: median {_number(row.median)}, 5 to 95 %: {_number(row.p5)} to {_number(row.p95)}"
+    return f"face: median {_number(row.median)} (p5 {_number(row.p5)}, p95 {_number(row.p95)})"
 
 
 def _number(value: float) -> str:

@@ -6,14 +6,15 @@ import pytest
 
 from hyperskin.cli import main
 from hyperskin.commands.skin_maps import skin_maps
+from hyperskin.errors import ConsentError, DataError
 from tests.faces import make_repository, write_cube
 
-NAME, SMILE = "p004_neutral_front", "p004_smile_front"
+NAME, SMILE, OTHER = "p004_neutral_front", "p004_smile_front", "p001_neutral_front"
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    return make_repository(tmp_path_factory.mktemp("repository"), [NAME, SMILE])
+    return make_repository(tmp_path_factory.mktemp("repository"), [NAME, SMILE, OTHER])
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_a_capture_is_mapped_and_its_medians_are_printed(root, capsys, caplog):
     headings = [cell.strip() for cell in printed[0].strip("| ").split("|")]
     assert headings == ["median", "unit", "face", "forehead", "right cheek", "left cheek", "nose", "chin"]
     assert len(printed) == 2 + 9
-    assert f"written to reports/skin/{NAME}: maps.npz, regions.csv, about.json, panel.png" in caplog.messages
+    assert f"written to reports/skin/{NAME}: panel.png, regions.csv, maps.npz" in caplog.messages
 
 
 def test_two_visits_go_where_they_are_asked_to(root, tmp_path):
@@ -46,7 +47,24 @@ def test_a_stray_cube_stays_below_data(root, tmp_path):
     skin_maps(str(cube), against=NAME)
     folder = root / "data" / "skin" / f"{NAME}_2"
     assert (folder / f"change_since_{NAME}.csv").is_file(), "p004 by its name, as the other is"
-    assert not list(folder.glob("*.png"))
+
+
+def test_what_changed_since_a_visit_that_may_not_be_shown_stays_below_data(root, tmp_path):
+    cube = write_cube(tmp_path / f"{NAME}_3.h5", NAME)
+    skin_maps(SMILE, against=str(cube))
+    stem = f"change_since_{NAME}_3"
+    kept = {path.name for path in (root / "data" / "skin" / SMILE).iterdir()}
+    assert {"panel.png", "maps.npz", f"{stem}.png", f"{stem}.npz", f"{stem}.csv"} <= kept
+    assert not [path for path in root.rglob(f"{stem}*") if not path.is_relative_to(root / "data")]
+    with pytest.raises(ConsentError, match="Maps of p004, who is not in"):
+        skin_maps(SMILE, against=str(cube), out=tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_visits_of_two_people_write_nothing(root):
+    with pytest.raises(DataError, match="must be of one subject"):
+        skin_maps(SMILE, against=OTHER, out=root / "two")
+    assert not (root / "two").exists()
 
 
 @pytest.mark.parametrize(
