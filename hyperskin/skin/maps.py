@@ -17,7 +17,7 @@ from hyperskin.skin.indices import INDICES, absorbance, covers_index, index_weig
 from hyperskin.skin.inverse import can_invert, inverse_model
 from hyperskin.skin.sampling import default_noise
 from hyperskin.skin.typology import individual_typology_angle, sees_colour
-from hyperskin.skin.unmixing import FIRST_NM, LAST_NM, can_unmix, unmix
+from hyperskin.skin.unmixing import FIRST_NM, LAST_NM, can_unmix, unmix, unmixing_noise
 
 Floats = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
@@ -102,7 +102,8 @@ def skin_maps(
         bands: The cube's bands.
         skin: Which pixels are skin, (H, W) bool; all if None.
         method: "inverse", a regression trained on the forward model (`hyperskin.skin.inverse`), or "beer_lambert",
-            linear unmixing without uncertainty (`hyperskin.skin.unmixing`). The indices are the same.
+            linear unmixing, whose uncertainty is that of the noise alone (`hyperskin.skin.unmixing`). The indices are
+            the same.
         noise: Standard deviation of reflectance in each band, (C,), without binning; that of
             `hyperskin.skin.sampling.default_noise` if None.
         binning: Pixels on a side that are averaged before; every one of them gets the mean's values. Noise falls by as
@@ -151,7 +152,7 @@ def _estimators(bands: Bands, noise_sd: tuple[float, ...], method: str) -> list[
     if method == "inverse" and can_invert(bands):
         found.append(_inverse(bands, noise))
     if method == "beer_lambert" and can_unmix(bands):
-        found.append(_beer_lambert(bands))
+        found.append(_beer_lambert(bands, noise))
     names = [name for name in INDICES if name in KINDS and covers_index(name, bands)]
     if names:
         found.append(_indices(names, bands, noise))
@@ -176,14 +177,13 @@ def _inverse(bands: Bands, noise: Floats) -> _Estimator:
     return _Estimator(run, {f"inverse_{name}": value for name, value in model.parameters().items()})
 
 
-def _beer_lambert(bands: Bands) -> _Estimator:
+def _beer_lambert(bands: Bands, noise: Floats) -> _Estimator:
+    names = {"melanin": "melanin_fraction", "blood": "blood_fraction", "oxygenation": "oxygenation"}
+
     def run(spectra: Spectra32) -> tuple[Columns, Columns]:
         found = unmix(spectra, bands)
-        return {
-            "melanin_fraction": found.melanin,
-            "blood_fraction": found.blood,
-            "oxygenation": found.oxygenation,
-        }, {}
+        deviations = unmixing_noise(found, spectra, bands, noise)
+        return {names[key]: getattr(found, key) for key in names}, {names[key]: deviations[key] for key in names}
 
     return _Estimator(run, {"beer_lambert_first_nm": FIRST_NM, "beer_lambert_last_nm": LAST_NM})
 

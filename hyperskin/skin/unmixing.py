@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from hyperskin.bands import Bands
 from hyperskin.cube import Spectra
-from hyperskin.errors import DataError, ShapeError, UnknownNameError
+from hyperskin.errors import DataError, ShapeError
 from hyperskin.skin.chromophores import deoxyhaemoglobin_absorption, oxyhaemoglobin_absorption
 from hyperskin.skin.nnls import solve_nonnegative
 from hyperskin.skin.optics import Skin, skin_reflectance
 
 Floats = npt.NDArray[np.float64]
-Path = Literal["diffuse", "flat"]
 
 FIRST_NM, LAST_NM = 450.0, 700.0
-PATHS: tuple[Path, ...] = ("diffuse", "flat")
 _LEAST_BANDS = 6
 _WIDEST_GAP_NM = 20.0
 _MUST_HAVE_NM = (520.0, 600.0)  # where the two bloods differ most from all else
@@ -51,42 +48,26 @@ class Unmixed:
     residual_rmse: Floats
 
 
-def unmix(
-    reflectance: Spectra,
-    bands: Bands,
-    *,
-    first_nm: float = FIRST_NM,
-    last_nm: float = LAST_NM,
-    path: Path = "diffuse",
-) -> Unmixed:
+def unmix(reflectance: Spectra, bands: Bands) -> Unmixed:
     """Return melanin and haemoglobin, neither of them negative, and a constant for shading that explain -ln R best.
+
+    Blood absorbs along the way that light of each wavelength goes in skin. The bands from 450 to 700 nm count.
 
     Args:
         reflectance: Spectra of skin, (..., C); scaling one changes nothing.
         bands: Their bands.
-        first_nm: The first wavelength that counts.
-        last_nm: The last.
-        path: "diffuse": blood absorbs along the way that light of each wavelength goes in skin; "flat": along one way
-            for all, as simple unmixing has it.
 
     Raises:
         ShapeError: There is not one value for each of `bands`.
-        DataError: The bands within the range do not cover 520 to 600 nm.
-        UnknownNameError: The path is not a known one.
+        DataError: The bands do not cover 520 to 600 nm.
 
     Source:
         Delpy et al. (1988), Physics in Medicine and Biology 33, 1433, for the law. The path is a difference quotient of
         `skin_reflectance`.
     """
-    if np.shape(reflectance)[-1:] != (len(bands),):
-        raise ShapeError(
-            f"`reflectance` must hold {len(bands)} bands in its last axis; got shape {np.shape(reflectance)}."
-        )
-    used, columns = _columns(bands.wavelength_nm, float(first_nm), float(last_nm), path)
-    spectra = np.asarray(reflectance)[..., used]
+    spectra, columns = _used_spectra(reflectance, bands)
     shape = spectra.shape[:-1]
-    spectra = spectra.reshape(-1, spectra.shape[-1])
-    absorbance = np.where(spectra > 0, spectra, np.nan)
+    absorbance = spectra.reshape(-1, spectra.shape[-1])
     np.log(absorbance, out=absorbance)
     np.negative(absorbance, out=absorbance)
     solution = solve_nonnegative(columns, absorbance, free_count=1)
@@ -96,10 +77,39 @@ def unmix(
     return Unmixed(melanin.copy(), blood, oxygenation, solution.residual_rmse.reshape(shape))
 
 
-def can_unmix(bands: Bands, *, first_nm: float = FIRST_NM, last_nm: float = LAST_NM) -> bool:
+def unmixing_noise(found: Unmixed, reflectance: Spectra, bands: Bands, noise_sd: Floats) -> dict[str, Floats]:
+    """Return how far the noise of the bands moves what was unmixed.
+
+    To first order, and as if shares could be negative: where one is held at 0, the true deviation is smaller. What the
+    law itself is off by is not in it.
+
+    Args:
+        found: What `unmix` made of `reflectance`.
+        reflectance: Spectra of skin, (..., C).
+        bands: Their bands.
+        noise_sd: Standard deviation of reflectance in each band, (C,), independent of each other.
+
+    Returns:
+        Standard deviations of "melanin", "blood" and "oxygenation", (...) float64; NaN where they have no value.
+    """
+    spectra, columns = _used_spectra(reflectance, bands)
+    used, _ = _columns(bands.wavelength_nm)
+    melanin, oxy, deoxy, _ = np.linalg.pinv(columns)
+    each = np.stack([melanin**2, oxy**2, deoxy**2, oxy * deoxy], axis=1)
+    of_melanin, of_oxy, of_deoxy, of_both = np.moveaxis(np.square(noise_sd[used] / spectra) @ each, -1, 0)
+    share = found.oxygenation
+    of_share = (1 - share) ** 2 * of_oxy + share**2 * of_deoxy - 2 * share * (1 - share) * of_both
+    return {
+        "melanin": np.sqrt(of_melanin),
+        "blood": np.sqrt(of_oxy + of_deoxy + 2 * of_both),
+        "oxygenation": np.sqrt(of_share) / np.where(found.blood > 0, found.blood, np.nan),
+    }
+
+
+def can_unmix(bands: Bands) -> bool:
     """Return whether `unmix` takes these bands."""
     try:
-        _columns(bands.wavelength_nm, first_nm, last_nm, "diffuse")
+        _columns(bands.wavelength_nm)
     except DataError:
         return False
     return True
@@ -126,13 +136,22 @@ def diffuse_path(wavelength_nm: Floats) -> Floats:
     return np.asarray(added / (_BLOOD * blood))
 
 
+def _used_spectra(reflectance: Spectra, bands: Bands) -> tuple[Floats, Floats]:
+    """Return the bands that count, NaN where they are not above 0, and what is looked for in them."""
+    if np.shape(reflectance)[-1:] != (len(bands),):
+        raise ShapeError(
+            f"`reflectance` must hold {len(bands)} bands in its last axis; got shape {np.shape(reflectance)}."
+        )
+    used, columns = _columns(bands.wavelength_nm)
+    spectra = np.asarray(reflectance)[..., used].astype(np.float64)
+    return np.where(spectra > 0, spectra, np.nan), columns
+
+
 @lru_cache(maxsize=16)
-def _columns(wavelength_nm: tuple[float, ...], first_nm: float, last_nm: float, path: Path) -> tuple[slice, Floats]:
+def _columns(wavelength_nm: tuple[float, ...]) -> tuple[slice, Floats]:
     """Return which bands count, and what melanin, oxygenated and deoxygenated blood and shading absorb there."""
-    if path not in PATHS:
-        raise UnknownNameError(f"`path` must be one of {', '.join(PATHS)}; got {path!r}.")
     nm = np.array(wavelength_nm)
-    inside = np.flatnonzero((nm >= first_nm - 1e-6) & (nm <= last_nm + 1e-6))
+    inside = np.flatnonzero((nm >= FIRST_NM - 1e-6) & (nm <= LAST_NM + 1e-6))
     reached = nm[inside]
     first_needed, last_needed = _MUST_HAVE_NM
     if (
@@ -143,13 +162,11 @@ def _columns(wavelength_nm: tuple[float, ...], first_nm: float, last_nm: float, 
     ):
         raise DataError(
             f"`bands` must cover {first_needed:g} to {last_needed:g} nm with {_LEAST_BANDS} bands or more within "
-            f"{first_nm:g} to {last_nm:g} nm, {_WIDEST_GAP_NM:g} nm apart at most; "
+            f"{FIRST_NM:g} to {LAST_NM:g} nm, {_WIDEST_GAP_NM:g} nm apart at most; "
             f"got {len(nm)} bands from {nm[0]:g} to {nm[-1]:g} nm."
         )
     melanin = np.log(_reflect(reached, 0.0, _BLOOD) / _reflect(reached, _MELANIN, _BLOOD)) / _MELANIN
     way_cm = diffuse_path(reached)
-    if path == "flat":
-        way_cm = np.full_like(way_cm, way_cm.mean())
     columns = np.stack(
         [
             melanin,

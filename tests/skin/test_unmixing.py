@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 
 from hyperskin.bands import NIR, VIS, regular_bands
-from hyperskin.errors import DataError, ShapeError, UnknownNameError
+from hyperskin.errors import DataError, ShapeError
 from hyperskin.skin import unmixing
 from hyperskin.skin.chromophores import deoxyhaemoglobin_absorption, melanin_absorption, oxyhaemoglobin_absorption
 from hyperskin.skin.optics import Skin, skin_reflectance
-from hyperskin.skin.unmixing import can_unmix, diffuse_path, unmix
+from hyperskin.skin.sampling import default_noise
+from hyperskin.skin.unmixing import can_unmix, diffuse_path, unmix, unmixing_noise
 
 
 def reflect(nm=None, **changes):
@@ -67,12 +69,50 @@ def test_what_there_is_more_of_is_found_to_be_more(name, field, values):
     assert (np.diff(getattr(unmix(reflect(**{field: np.array(values)}), VIS), name)) > 0).all()
 
 
-def test_a_flat_path_misses_oxygenation_by_more():
+def test_one_path_for_all_wavelengths_would_miss_oxygenation_by_more():
     oxygenation = np.linspace(0.5, 0.85, 8)
     spectra = reflect(oxygenation=oxygenation)
-    error = {path: np.abs(unmix(spectra, VIS, path=path).oxygenation - oxygenation).mean() for path in unmixing.PATHS}
-    assert error["diffuse"] < 0.5 * error["flat"]
-    assert error["diffuse"] < 0.06
+    used, columns = unmixing._columns(VIS.wavelength_nm)
+    flat = columns.copy()
+    flat[:, 1:3] /= diffuse_path(VIS.centres_nm()[used])[:, None]
+    oxy, deoxy = np.array([nnls(np.hstack([flat, -flat[:, 3:]]), -np.log(one[used]))[0][1:3] for one in spectra]).T
+    error = np.abs(unmix(spectra, VIS).oxygenation - oxygenation).mean()
+    assert error < 0.5 * np.abs(oxy / (oxy + deoxy) - oxygenation).mean()
+    assert error < 0.06
+
+
+def test_the_noise_is_the_spread_of_many_noisy_copies():
+    spectra = reflect(melanin_fraction=np.array([0.02, 0.05, 0.1]), blood_fraction=np.array([0.02, 0.012, 0.03]))
+    noise = default_noise(VIS.centres_nm()) / 3
+    found = unmix(spectra, VIS)
+    stated = unmixing_noise(found, spectra, VIS, noise)
+    stream = np.random.default_rng(0)
+    copies = unmix(spectra[:, None] + noise * stream.standard_normal((3, 4000, 31)), VIS)
+    for name, values in stated.items():
+        np.testing.assert_allclose(values, getattr(copies, name).std(axis=1), rtol=0.06, err_msg=name)
+
+
+def test_twice_the_noise_and_half_the_light_move_it_twice_as_far():
+    spectra = reflect(blood_fraction=np.array([0.004, 0.012, 0.04])).reshape(1, 3, 31)
+    noise = default_noise(VIS.centres_nm())
+    found = unmix(spectra, VIS)
+    once, louder = (unmixing_noise(found, spectra, VIS, factor * noise) for factor in (1, 2))
+    dimmer = unmixing_noise(unmix(0.5 * spectra, VIS), 0.5 * spectra, VIS, noise)
+    for name, values in once.items():
+        assert values.shape == (1, 3)
+        np.testing.assert_allclose(louder[name], 2 * values)
+        np.testing.assert_allclose(dimmer[name], 2 * values, rtol=1e-6)
+
+
+def test_a_share_held_at_0_moves_less_than_is_said():
+    used, columns = unmixing._columns(VIS.wavelength_nm)
+    spectra = reflect()
+    spectra[:, used] *= np.exp(unmix(spectra, VIS).melanin * columns[:, 0])  # just without melanin
+    noise = default_noise(VIS.centres_nm())
+    stated = unmixing_noise(unmix(spectra, VIS), spectra, VIS, noise)["melanin"][0]
+    copies = unmix(spectra + noise * np.random.default_rng(0).standard_normal((4000, 31)), VIS).melanin
+    assert (copies == 0).mean() > 0.2
+    assert copies.std() < stated
 
 
 def test_where_there_is_no_blood_its_oxygenation_is_nan():
@@ -94,7 +134,7 @@ def test_axes_are_kept_and_bad_pixels_are_nan():
     np.testing.assert_allclose(unmix(cube[1, 0], VIS).blood, found.blood[1, 0], rtol=1e-9)
 
 
-def test_bands_and_options_that_cannot_be_used_are_refused():
+def test_bands_that_cannot_be_used_are_refused():
     assert can_unmix(VIS)
     assert not can_unmix(NIR)
     with pytest.raises(DataError, match=r"must cover 520 to 600 nm .* within 450 to 700 nm.*; got 31 bands from 700"):
@@ -103,5 +143,3 @@ def test_bands_and_options_that_cannot_be_used_are_refused():
         unmix(np.ones((1, 6)), regular_bands(400.0, 700.0, 60.0))
     with pytest.raises(ShapeError, match=r"`reflectance` must hold 31 bands in its last axis; got shape \(2, 30\)"):
         unmix(np.ones((2, 30)), VIS)
-    with pytest.raises(UnknownNameError, match="`path` must be one of diffuse, flat; got 'straight'"):
-        unmix(np.ones((2, 31)), VIS, path="straight")
