@@ -317,33 +317,37 @@ def report(title, shots, estimates):
     return scores
 
 
-@pytest.mark.parametrize(
-    ("extended", "prior", "bands"),
-    [(False, "basic", VIS), (False, "basic", BOTH), (True, "extended", BOTH)],
-    ids=["basic skin, visible", "basic skin, all", "extended skin, all"],
-)
-def test_the_gates_on_calibrated_skin(people, extended, prior, bands):
-    """Generator and inverse share the forward model, so this is an upper bound. Oxygenation has no gate."""
-    shots = people[extended]
-    assert sum(shot.judged.sum() for shot in shots) > 5000
-    scores = report(f"{extended=} {prior} {len(bands)} bands", shots, estimate(shots, bands, prior))
+# The gates: melanin off by 0.20 at most, blood by 0.10, and blood's r 0.93 or more. Generator and inverse share the
+# forward model, so that what passes is an upper bound. Oxygenation has no gate.
+
+
+@pytest.mark.parametrize("bands", [VIS, BOTH], ids=["31 bands", "61 bands"])
+def test_basic_skin_passes_all_gates(people, bands):
+    _require_all_gates(report(f"basic, {len(bands)} bands", people[False], estimate(people[False], bands, "basic")))
+
+
+def test_extended_skin_passes_all_gates_from_61_bands(people):
+    _require_all_gates(report("extended, 61 bands", people[True], estimate(people[True], BOTH, "extended")))
+
+
+def test_extended_skin_from_31_bands_passes_the_gate_of_melanin_and_misses_those_of_blood(people):
+    """Blood must miss them: scattering, vessels and the floor vary, and only infrared bands tell them apart.
+
+    A regression told the phantom's own population, the best there can be, has a relative error of 0.11 and r = 0.93.
+    """
+    scores = report("extended, 31 bands", people[True], estimate(people[True], VIS, "extended"))
+    assert scores[MELANIN].relative_error <= 0.20
+    assert 0.10 < scores[BLOOD].relative_error <= 0.15
+    assert 0.88 <= scores[BLOOD].r < 0.93
+    assert scores[OXYGENATION].mae < scores[OXYGENATION].constant_mae
+
+
+def _require_all_gates(scores: dict[str, Score]) -> None:
     assert scores[MELANIN].relative_error <= 0.20
     assert scores[BLOOD].relative_error <= 0.10
     assert scores[BLOOD].r >= 0.93
     for score in scores.values():
         assert 0.55 < score.within_uncertainty < 0.95
-    assert scores[OXYGENATION].mae < scores[OXYGENATION].constant_mae
-
-
-def test_visible_bands_alone_tell_less_of_extended_skin(people):
-    """Blood misses its gate, and must: scattering, vessels and the floor vary, and only infrared bands tell them apart.
-
-    A regression told the phantom's own population, the best there can be, has a relative error of 0.11 and r = 0.93.
-    """
-    scores = report("extended, visible", people[True], estimate(people[True], VIS, "extended"))
-    assert scores[MELANIN].relative_error <= 0.15
-    assert scores[BLOOD].relative_error <= 0.15
-    assert scores[BLOOD].r >= 0.88
     assert scores[OXYGENATION].mae < scores[OXYGENATION].constant_mae
 
 
