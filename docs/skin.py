@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -27,10 +27,11 @@ from scipy.stats import spearmanr
 
 from hyperskin.bands import VIS, Bands
 from hyperskin.data.capture import CaptureId
-from hyperskin.data.frames import PairFiles, read_frame, read_truth
+from hyperskin.data.frames import PairFiles, read_frame, read_truth, read_visible
 from hyperskin.data.manifest import Manifest
 from hyperskin.errors import DataError, HyperSkinError
 from hyperskin.metrics.sam import sam
+from hyperskin.metrics.summary import CaptureScores, summarise
 from hyperskin.models import regression
 from hyperskin.pairs import Pair, find_pair
 from hyperskin.params import FILE_NAME, Params
@@ -46,12 +47,12 @@ from hyperskin.skin.chromophores import (
 )
 from hyperskin.skin.fidelity import Fidelity, compare_maps, pool
 from hyperskin.skin.inverse import inverse_model
-from hyperskin.skin.landmarks import Direction
 from hyperskin.skin.maps import skin_maps
 from hyperskin.skin.optics import Skin, skin_reflectance
-from hyperskin.skin.regions import find_regions
+from hyperskin.skin.typology import individual_typology_angle, skin_type
 from hyperskin.spectral.camera import camera_operator, find_camera
 from hyperskin.spectral.responses import measured_cameras
+from hyperskin.steps.bare_skin import find_bare_skin
 from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.evaluate import Reconstruct
 from hyperskin.steps.fit import fit_regression
@@ -149,13 +150,14 @@ class Study:
         """Read the manifest in `data`, and the parameters beside the folder."""
         self._manifest = Manifest.read(data / "manifest.json")
         self.params = Params.read(data.resolve().parent / FILE_NAME)
-        self._camera = champion_camera(self.params, self._manifest)
+        self.camera = champion_camera(self.params, self._manifest)
         self.subjects = sorted({entry.id.subject for entry in self._manifest.captures.values()})
         if len(self.subjects) < 3 or not all(entry.truth for entry in self._manifest.captures.values()):
             raise DataError(
                 f"{data} must hold a phantom of three people or more, whose truth is known; it holds "
                 f"{len(self.subjects)} subjects of the source {self._manifest.source!r}: run `hyperskin init`."
             )
+        self.skin_types = plan_subjects(self.params.phantom.subjects)
         self.publishable = publishable_subjects(self._manifest.source, self.subjects, ())
         self._readings: dict[str, list[Reading]] = {}
 
@@ -206,13 +208,12 @@ class Study:
     def open(self, file: PairFiles, pair: Pair, ways: dict[str, Reconstruct]) -> Opened:
         """Return a capture with its cubes, reconstructed in the given ways too."""
         assert file.truth is not None
-        frame, truth = read_frame(file, pair, camera=self._camera), read_truth(file.truth, pair)
-        assert frame.mask is not None
-        direction = cast("Direction | None", frame.capture.direction)
-        seen = find_regions(frame.reference, pair.target, frame.mask & frame.valid, direction=direction)
+        frame, truth = read_frame(file, pair, camera=self.camera), read_truth(file.truth, pair)
+        found = find_bare_skin(frame, pair.target, read_visible(file.cube))
+        assert found is not None
         made = {way: reconstruct(frame.input) for way, reconstruct in ways.items()}
         cubes = {CLEAN: truth.reference, MEASURED: frame.reference, **made}
-        return Opened(frame.input, cubes, truth.maps, seen.skin & truth.skin)
+        return Opened(frame.input, cubes, truth.maps, found.regions.skin & truth.skin)
 
     def _split(self, subject: str) -> Manifest:
         """Return the manifest in which `subject` is examined and all others are learned from."""
@@ -474,16 +475,15 @@ def _scatter(axes: Axes, study: Study, pair_name: str, what: str, way: str) -> N
     """Draw what was read against the truth: dots are pixels, coloured by skin type, rings are people."""
     readings = [r for r in study.readings(pair_name) if r.way == way and what in r.fidelity.pixels]
     each = max(1, DOTS // len(readings))
-    for skin_type, colour in _type_colours().items():
-        pairs = [r.fidelity.pixels[what] for r in readings if r.fidelity.skin_type == skin_type]
+    for kind, colour in _type_colours().items():
+        pairs = [r.fidelity.pixels[what] for r in readings if study.skin_types[r.subject] == kind]
         thin = [pair[:, :: max(1, pair.shape[1] // each)] for pair in pairs]
         if thin:
             told, found = _in_percent(what, np.concatenate(thin, axis=1))
             axes.plot(told, found, ".", color=colour, markersize=2, markeredgewidth=0, antialiased=False)
     for subject in dict.fromkeys(reading.subject for reading in readings):
-        own = next(reading for reading in readings if reading.subject == subject)
         told, found = _in_percent(what, _level(what, readings, subject))
-        colour = _type_colours().get(own.fidelity.skin_type, "grey")
+        colour = _type_colours()[study.skin_types[subject]]
         axes.plot(told, found, "o", color=colour, markersize=8, markeredgecolor="black")
     axes.plot(LIMITS[what], LIMITS[what], color="black", linewidth=0.8)
     if what in SHARES:
@@ -497,8 +497,8 @@ def _scatter(axes: Axes, study: Study, pair_name: str, what: str, way: str) -> N
 
 def _add_type_legend(axes: Axes) -> None:
     handles = [
-        mpl.lines.Line2D([], [], color=colour, marker="o", linestyle="", markeredgecolor="black", label=skin_type)
-        for skin_type, colour in _type_colours().items()
+        mpl.lines.Line2D([], [], color=colour, marker="o", linestyle="", markeredgecolor="black", label=kind)
+        for kind, colour in _type_colours().items()
     ]
     axes.legend(handles=handles, title="skin type", loc="upper left", ncols=2)
 
@@ -722,8 +722,8 @@ def made_up_faces(study: Study, bands: Bands, *, extended: bool) -> list[tuple[n
     if key in _faces:
         return _faces[key]
     found = _faces[key] = []
-    for subject, skin_type in plan_subjects(phantom.subjects).items():
-        recipe = Recipe(phantom.seed, skin_type, phantom.height_px, phantom.width_px, extended_optics=extended)
+    for subject, kind in study.skin_types.items():
+        recipe = Recipe(phantom.seed, kind, phantom.height_px, phantom.width_px, extended_optics=extended)
         scene = Scene.of(CaptureId.parse(f"{subject}_neutral_front"), recipe).lines(0, phantom.height_px)
         cube = np.concatenate([scene.vis, scene.nir[..., 1:]], axis=2)[..., : len(bands)]
         bare = (scene.labels == SKIN) & (scene.maps["skin_share"] > 0.95)
@@ -749,6 +749,41 @@ def _say_mismatch(study: Study, bands: Bands, names: Sequence[str]) -> None:
     _say(align_table(lines, left=2))
 
 
+# 9. For whom
+
+
+def say_types(study: Study, _out: Path) -> None:
+    """Print what is read from the selfie by type of skin, and how well the measured cube tells the type."""
+    pair = find_pair("rgb_vis")
+    selfies = {reading.capture: reading for reading in study.readings(pair.name) if reading.way == SELFIE}
+    off, right, scores = [], 0, []
+    for file in (file for subject in study.subjects for file in study.files(subject, pair)):
+        assert file.truth is not None
+        truth, visible = read_truth(file.truth, pair), read_visible(file.cube)
+        seen = find_bare_skin(read_frame(file, pair, camera=study.camera), pair.target, visible)
+        assert seen is not None
+        assert seen.ita_deg is not None
+        bare = seen.regions.skin & truth.skin
+        in_full_light = truth.reference[bare] / truth.maps["shading"][bare][:, None]
+        true_deg = float(np.median(individual_typology_angle(in_full_light, VIS)))
+        off.append(abs(seen.ita_deg - true_deg))
+        right += seen.skin_type == skin_type(true_deg)
+        one = selfies[file.capture.name]
+        values = {what: one.fidelity.values[f"fidelity/{what}_relative_error"] for what in SHARES}
+        scores.append(
+            CaptureScores(one.capture, one.subject, None, None, {"SAM": one.angle_rad, **values},
+                          skin_type=seen.skin_type, ita_deg=seen.ita_deg)
+        )  # fmt: skip
+    _say(
+        f"typology angle: {np.mean(off):.1f} degrees off, {max(off):.0f} at most; {right} of {len(off)} types are right"
+    )
+    lines = [["type", "captures", "people", "SAM, rad", "melanin off by", "blood off by"]]
+    for row in summarise(scores).per_skin_type:
+        counts = [str(row[key]) for key in ("skin_type", "n_images", "n_subjects")]
+        lines.append([*counts, f"{row['SAM']:.3f}", f"{row['melanin']:.2f}", f"{row['blood']:.2f}"])
+    _say(align_table(lines))
+
+
 # What is said
 
 
@@ -770,8 +805,8 @@ def _say_people(study: Study, what: str) -> None:
     for subject in study.subjects:
         own = {way: [r for r in study.readings("rgb_vis") if (r.subject, r.way) == (subject, way)] for way in ways}
         levels = [_in_percent(what, _level(what, own[way], subject)) for way in ways]
-        rows.append((own[MEASURED][0].fidelity.skin_type, subject, levels[0][0], *(level[1] for level in levels)))
-    lines = [[skin_type, name, *(f"{level:.1f}" for level in levels)] for skin_type, name, *levels in sorted(rows)]
+        rows.append((study.skin_types[subject], subject, levels[0][0], *(level[1] for level in levels)))
+    lines = [[kind, name, *(f"{level:.1f}" for level in levels)] for kind, name, *levels in sorted(rows)]
     _say(f"each person's {UNITS[what]}, median of all pixels")
     _say(align_table([["type", "who", "true", *ways], *lines], left=2))
 
@@ -793,6 +828,7 @@ IDEAS: dict[str, Callable[[Study, Path], None]] = {
     "noise": draw_noise,
     "water": draw_water,
     "circle": draw_circle,
+    "types": say_types,
 }
 
 
