@@ -50,6 +50,9 @@ class Row:
         metrics: Its final numbers.
         started_ms: When it began.
         test_set: The published name of the test set; "own" or empty where it has none.
+        camera: With whose pictures it was examined.
+        cameras: On whose pictures it was trained.
+        tested: With whose pictures it was examined at all, in the order in which they were rendered.
     """
 
     model: str
@@ -61,6 +64,9 @@ class Row:
     run_id: str
     started_ms: int
     test_set: str = ""
+    camera: str = ""
+    cameras: tuple[str, ...] = ()
+    tested: tuple[str, ...] = ()
 
     @property
     def parameter_count(self) -> int | None:
@@ -172,7 +178,7 @@ def scored_pairs(uri: str) -> list[str]:
 
 
 def make_tables(rows: Sequence[Row], *, present: Collection[str] | None = None) -> list[Table]:
-    """Return one table for each pair and test set, so that nothing is ranked that may not be.
+    """Return one table for each pair, test set and camera in front of it, so that nothing is ranked that may not be.
 
     Args:
         rows: Runs, in any order.
@@ -181,14 +187,15 @@ def make_tables(rows: Sequence[Row], *, present: Collection[str] | None = None) 
     """
     order = list(PAIRS)
 
-    def group_of(row: Row) -> tuple[int, bool, str]:
-        return order.index(row.pair), present is not None and row.evaluation not in present, row.evaluation
+    def group_of(row: Row) -> tuple[int, bool, str, str]:
+        is_other = present is not None and row.evaluation not in present
+        return order.index(row.pair), is_other, row.evaluation, row.camera
 
-    in_order = sorted(rows, key=lambda row: (group_of(row), _place(row.model), row.model, row.started_ms))
+    in_order = sorted(rows, key=lambda row: (group_of(row), place_of(row.model), row.model, row.started_ms))
     tables = []
     for _, group in itertools.groupby(in_order, key=group_of):
         members = tuple(group)
-        labels = tuple(_label(row, members) for row in members)
+        labels = tuple(label_row(row, members) for row in members)
         pair, evaluation = members[0].pair, members[0].evaluation
         tables.append(Table(pair, evaluation, members, labels, None if present is None else evaluation in present))
     return tables
@@ -304,7 +311,7 @@ def _cell(row: Row, column: Column, between: str) -> str:
     return number if spread is None else f"{number}{between}{spread:.{column.digits}f}"
 
 
-def _place(model: str) -> int:
+def place_of(model: str) -> int:
     """Return where a model stands: the regressions from simple to rich, then the networks."""
     order = [f"regression_{kind}" for kind in KINDS]
     return order.index(model) if model in order else len(order)
@@ -371,7 +378,7 @@ def tell_ties(table: Table) -> list[str]:
     return said
 
 
-def _label(row: Row, rows: Sequence[Row]) -> str:
+def label_row(row: Row, rows: Sequence[Row]) -> str:
     """Name a row by its model and size, and by what tells it from rows of the same model and size."""
     name = row.model if row.size in ("", "full", "closed form") else f"{row.model} ({row.size})"
     like = [other for other in rows if (other.model, other.size) == (row.model, row.size)]
@@ -393,12 +400,12 @@ def _say_data(table: Table) -> str:
 
 def _say_cameras(table: Table) -> str:
     """Name the camera whose RGB went in: it belongs to a run, not to the test set."""
-    cameras = sorted({row.params["camera"] for row in table.rows if "camera" in row.params})
-    return f", RGB as by {', '.join(cameras)}" if cameras else ""
+    camera = table.rows[0].camera
+    return f", RGB as by {camera}" if camera else ""
 
 
 def _warn_of_several_test_sets(tables: Sequence[Table]) -> list[str]:
-    pairs = [table.pair for table in tables]
+    pairs = [pair for pair, _ in {(table.pair, table.evaluation) for table in tables}]
     several = [pair for pair in PAIRS if pairs.count(pair) > 1]
     if not several:
         return []
@@ -408,6 +415,10 @@ def _warn_of_several_test_sets(tables: Sequence[Table]) -> list[str]:
 
 def _escape_latex(text: str) -> str:
     return text.replace("_", r"\_").replace("%", r"\%").replace("&", r"\&").replace("#", r"\#")
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(names.split(", ")) if names else ()
 
 
 def _to_row(run: Any) -> Row:
@@ -422,4 +433,7 @@ def _to_row(run: Any) -> Row:
         run_id=run.info.run_id,
         started_ms=int(run.info.start_time),
         test_set=run.data.tags.get("test_set", ""),
+        camera=run.data.tags.get("test_camera") or params.get("camera", ""),
+        cameras=_split(run.data.tags.get("cameras", "")),
+        tested=_split(run.data.tags.get("test_cameras", "")),
     )

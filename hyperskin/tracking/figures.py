@@ -1,4 +1,4 @@
-"""Figures for a run: scores per band, spectra per subject, and the one sheet that shows a face."""
+"""Figures for a run: scores per band and by camera, spectra per subject, and the one sheet that shows a face."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from hyperskin.errors import ConsentError, ShapeError
 from hyperskin.pictures import colour_map
@@ -19,6 +21,8 @@ SMALLEST_REGION = 1000
 _MAP = "viridis"
 _STYLES = {"masked": {"color": "#0072b2"}, "full": {"color": "#d55e00", "linestyle": "--"}}
 _NAMES = {"masked": "masked", "full": "with background"}
+_UNKNOWN, _FRAME = "#dddddd", "#d55e00"
+_DARK = 0.55  # below it the map is too dark for black ink
 _MEASURED, _RECONSTRUCTED = "#000000", "#d55e00"
 
 
@@ -124,6 +128,52 @@ def draw_sheet(
     figure.colorbar(scale, cax=figure.add_axes((0.935, 0.06, 0.012, 0.74)), label="rad", extend="max")
     figure.suptitle(title)
     return figure
+
+
+def draw_matrix(
+    values: Sequence[Sequence[float]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    marked: Sequence[Sequence[bool]],
+    title: str,
+) -> Figure:
+    """Return numbers as coloured cells with the numbers in them: rows trained on, columns tested on.
+
+    Args:
+        values: A list for each row; NaN where nothing is known.
+        rows: Names of the rows.
+        columns: Names of the columns.
+        marked: Which cells have a frame, by row.
+        title: Heading.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    known = numbers[np.isfinite(numbers)]
+    scale = Normalize(*((float(known.min()), float(known.max())) if known.size else (0.0, 1.0)))
+    longest = max(map(len, rows))
+    figure = Figure(figsize=(2.4 + 0.07 * longest + 0.62 * len(columns), 2.2 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for row, column in np.ndindex(*numbers.shape):
+        _draw_cell(axes, column, row, float(numbers[row, column]), scale, is_marked=marked[row][column])
+    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel="tested with", ylabel="trained on")
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.tick_params(length=0)
+    figure.colorbar(ScalarMappable(scale, _MAP), ax=axes, label="rad")
+    figure.suptitle(f"{title}\nframed: trained on that camera", fontsize=10)
+    return figure
+
+
+def _draw_cell(axes: Axes, column: int, row: int, value: float, scale: Normalize, *, is_marked: bool) -> None:
+    """Draw one number on its colour; cells are drawn one by one, for an image would need a subject's consent."""
+    is_known = bool(np.isfinite(value))
+    colour = colormaps[_MAP](scale(value)) if is_known else _UNKNOWN
+    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.5))
+    if is_marked:
+        axes.add_patch(Rectangle((column - 0.44, row - 0.42), 0.88, 0.84, fill=False, edgecolor=_FRAME, linewidth=1.6))
+    if is_known:
+        ink = "white" if scale(value) < _DARK else "black"
+        axes.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=7.5, color=ink)
 
 
 def _join(pictures: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:

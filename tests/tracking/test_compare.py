@@ -39,6 +39,7 @@ def _row(model, sam, *, pair="rgb_vis", size="full", evaluation="aaaaaaaabbbb", 
         metrics={**known, "n_images": 6.0, "cost/parameters": 7.0, **metrics},
         run_id=f"run{number}",
         started_ms=number,
+        camera=(params or {}).get("camera", ""),
     )
 
 
@@ -138,7 +139,7 @@ def test_rows_of_one_model_are_told_apart_by_what_differs():
     table = _table(
         _row("hrnet", 0.1, params={"seed": "1", "camera": "cie"}),
         _row("hrnet", 0.2, params={"seed": "2", "camera": "cie"}),
-        _row("hrnet", 0.3, size="width 16", params={"seed": "3"}),
+        _row("hrnet", 0.3, size="width 16", params={"seed": "3", "camera": "cie"}),
     )
     assert set(table.labels) == {"hrnet, seed 1", "hrnet, seed 2", "hrnet (width 16)"}
 
