@@ -86,7 +86,7 @@ def make_page(found: Findings) -> Document:
 
 
 def _pair_section(exam: Examination, found: Findings) -> Section:
-    cameras = sorted({result.row.params["camera"] for result in exam.results if "camera" in result.row.params})
+    cameras = sorted({result.row.camera or result.row.params.get("camera", "") for result in exam.results} - {""})
     about = [line(f"RGB as by {', '.join(cameras)}.")] if cameras else []
     return Section(
         TITLES.get(exam.pair.name, exam.pair.name),
