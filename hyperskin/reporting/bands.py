@@ -47,9 +47,9 @@ def _bands(exam: Examination, drawn: list[Drawn]) -> Drawing:
         ),
         caption=(
             "SSIM and RMSE of each band, means over the test captures (the paper's Figure 3 in form, over all captures "
-            f"instead of one). Dashed: the best regression. {_say_left_out(exam, drawn)}"
-            + (f"Dotted line: {_say_nm(given)}, which the input holds already. " if given else "")
-            + "SAM has no value by band: it is the angle between whole spectra. RMSE is of reflectance."
+            f"instead of one). Dashed: the best regression.{_say_left_out(exam, drawn)}"
+            + (f" Dotted line: {_say_nm(given)}, which the input holds already." if given else "")
+            + " SAM has no value by band: it is the angle between whole spectra. RMSE is of reflectance."
         ),
     )
 

@@ -47,7 +47,7 @@ def _number(value: float, form: str) -> str:
 
 
 def _curves(exam: Examination) -> list[Drawing]:
-    learned = [each for each in choose(exam) if each.result.curve]
+    learned = [each for each in choose(exam) if len(each.result.curve) > 1]
     if not learned:
         return []
     key = learned[0].result.curve_key

@@ -17,9 +17,10 @@ from hyperskin.tracking.runs import is_floor
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 _FLOOR: dict[str, Any] = {"color": "#333333", "linestyle": "--"}
-# In inches: the figure, what the labels of the axis below take, a line of the legend.
-_WIDTH, _LABELS, _LEGEND_LINE = 9.6, 0.55, 0.22
-_PER_LINE = 4
+# In inches: the figure, what the labels of the axis below take; of the legend a line, an entry's sign, a letter.
+_WIDTH, _AXIS, _LEGEND_LINE, _HANDLE, _LETTER = 9.6, 0.55, 0.22, 0.6, 0.068
+_MOST_PER_LINE = 4
+_MOST_LETTERS = 90  # of names side by side below an axis
 _GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.6}
 
 
@@ -46,7 +47,7 @@ def draw_bands(drawn: Sequence[Drawn], regions: Mapping[str, str], given_nm: Seq
         regions: "masked", "full" or both, with their headings.
         given_nm: Wavelengths that the input holds already, marked by a line.
     """
-    figure = _sheet(5.6, len(drawn))
+    figure = _sheet(5.6, [each.result.label for each in drawn])
     grid = figure.subplots(2, len(regions), sharex=True, sharey="row", squeeze=False)
     for row, (metric, label) in zip(grid, (("ssim", "SSIM"), ("rmse", "RMSE of reflectance")), strict=True):
         for axes, (region, heading) in zip(row, regions.items(), strict=True):
@@ -74,9 +75,10 @@ def draw_bands(drawn: Sequence[Drawn], regions: Mapping[str, str], given_nm: Seq
 def draw_subjects(drawn: Sequence[Drawn], key: str, label: str) -> Figure:
     """Return a score of every capture as a dot, by subject, and the subject's mean as a bar, one column a model."""
     subjects = subjects_of([each.result for each in drawn], key)
-    figure = _sheet(3.8, len(drawn))
+    figure = _sheet(3.8, [each.result.label for each in drawn])
     axes = figure.subplots()
     step = 0.8 / len(drawn)
+    is_short = len(subjects) * max(map(len, subjects)) <= _MOST_LETTERS
     for place, each in enumerate(drawn):
         colour, found = each.style["color"], by_subject(each.result, key)
         for number, who in enumerate(subjects):
@@ -89,7 +91,7 @@ def draw_subjects(drawn: Sequence[Drawn], key: str, label: str) -> Figure:
                 axes.plot([middle - 0.35 * step, middle + 0.35 * step], [mean, mean], color=colour, linewidth=2)
     for number in range(1, len(subjects)):
         axes.axvline(number - 0.5, color="#dddddd", linewidth=0.8)
-    axes.set_xticks(range(len(subjects)), subjects, rotation=0 if len(subjects) <= len(_COLOURS) else 60)
+    axes.set_xticks(range(len(subjects)), subjects, rotation=0 if is_short else 90, fontsize=9 if is_short else 7)
     axes.set_xlim(-0.5, len(subjects) - 0.5)
     axes.set(ylabel=label, ylim=(0, None))
     axes.grid(axis="y", **_GRID)
@@ -99,7 +101,7 @@ def draw_subjects(drawn: Sequence[Drawn], key: str, label: str) -> Figure:
 
 def draw_learning(drawn: Sequence[Drawn], label: str) -> Figure:
     """Return the validation score of each network by epoch, its best epoch marked."""
-    figure = _sheet(3.6, len(drawn))
+    figure = _sheet(3.6, [each.result.label for each in drawn])
     axes = figure.subplots()
     for each in drawn:
         epochs, values = zip(*each.result.curve, strict=True)
@@ -115,7 +117,7 @@ def draw_learning(drawn: Sequence[Drawn], label: str) -> Figure:
 
 def draw_noise(bands: Mapping[float, Sequence[float]]) -> Figure:
     """Return signal to noise by wavelength: the mean over captures, and from the lowest to the highest."""
-    figure = _sheet(3.0, 0)
+    figure = _sheet(3.0, [])
     axes = figure.subplots()
     wavelength_nm = sorted(bands)
     columns = [bands[nm] for nm in wavelength_nm]
@@ -129,10 +131,10 @@ def draw_noise(bands: Mapping[float, Sequence[float]]) -> Figure:
     return figure
 
 
-def _sheet(height: float, entry_count: int) -> Figure:
+def _sheet(height: float, labels: Sequence[str]) -> Figure:
     """Return a figure with room for axis labels and a legend below; a layout engine takes ten times as long."""
     figure = Figure(figsize=(_WIDTH, height))
-    below = _LABELS + _LEGEND_LINE * math.ceil(entry_count / _PER_LINE)
+    below = _AXIS + (_LEGEND_LINE * math.ceil(len(labels) / _per_line(labels)) if labels else 0)
     figure.subplots_adjust(
         left=0.75 / _WIDTH,
         right=1 - 0.1 / _WIDTH,
@@ -146,4 +148,10 @@ def _sheet(height: float, entry_count: int) -> Figure:
 
 def _add_legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=min(_PER_LINE, len(labels)), fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="lower center", ncols=_per_line(labels), fontsize=8, frameon=False)
+
+
+def _per_line(labels: Sequence[str]) -> int:
+    """Return how many entries of a legend stand side by side."""
+    longest = max(len(label) for label in labels)
+    return max(1, min(_MOST_PER_LINE, len(labels), int(_WIDTH / (_HANDLE + _LETTER * longest))))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hyperskin.reporting.document import Grid, Words
 
-MOST_COLUMNS = 12
+MOST_COLUMNS = 9
 """Columns of numbers that a page of paper takes."""
 
 
@@ -31,7 +31,9 @@ class Part:
         return [Part(self.over, self.heading[at], tuple(row[at] for row in self.rows)) for at in places]
 
 
-def side_by_side(caption: str, first: str, names: Sequence[Words], parts: Sequence[Part]) -> list[Grid]:
+def side_by_side(
+    caption: str, first: str, names: Sequence[Words], parts: Sequence[Part], *, most: int = MOST_COLUMNS
+) -> list[Grid]:
     """Return the parts as few tables.
 
     Args:
@@ -39,13 +41,14 @@ def side_by_side(caption: str, first: str, names: Sequence[Words], parts: Sequen
         first: Heading of the names.
         names: One for every row.
         parts: In order.
+        most: Columns of numbers in a table.
     """
     grids: list[list[Part]] = []
     room = 0
-    for part in (piece for whole in parts for piece in whole.split(MOST_COLUMNS)):
+    for part in (piece for whole in parts for piece in whole.split(most)):
         if len(part.heading) > room:
             grids.append([])
-            room = MOST_COLUMNS
+            room = most
         grids[-1].append(part)
         room -= len(part.heading)
     return [
@@ -62,11 +65,11 @@ def side_by_side(caption: str, first: str, names: Sequence[Words], parts: Sequen
 
 
 def with_count(name: str, captures: int, people: int = 0) -> str:
-    """Return a heading that says how many captures, and people, stand behind it; the line may break before that.
+    """Return a heading that says how many captures, and people, stand behind it; no number stands alone on a line.
 
     Examples:
         >>> with_count("smile", 9, 3).replace("\N{NO-BREAK SPACE}", " ")
         'smile (n 9, 3 people)'
     """
-    who = f", {people} {'person' if people == 1 else 'people'}" if people else ""
-    return f"{name} " + f"(n {captures}{who})".replace(" ", "\N{NO-BREAK SPACE}")
+    who = f", {people}\N{NO-BREAK SPACE}{'person' if people == 1 else 'people'}" if people else ""
+    return f"{name} (n\N{NO-BREAK SPACE}{captures}{who})"

@@ -77,7 +77,8 @@ def _grid(grid: Grid) -> str:
             f"<tr>{''.join(_over(text, count, number) for number, (text, count) in enumerate(grid.over))}</tr>"
         )
     cells = (
-        f'<th scope="col"{_class(place, grid, starts)}>{escape(text)}</th>' for place, text in enumerate(grid.heading)
+        f'<th scope="col"{_class(place, grid, starts)}>{_breakable(escape(text))}</th>'
+        for place, text in enumerate(grid.heading)
     )
     parts.append(f"<tr>{''.join(cells)}</tr>\n</thead>\n<tbody>")
     for number, row in enumerate(grid.rows):

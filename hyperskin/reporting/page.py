@@ -13,7 +13,7 @@ from hyperskin.data.test_sets import OWN
 from hyperskin.reporting.bands import bands_section
 from hyperskin.reporting.cost import cost_section
 from hyperskin.reporting.document import Bullets, Document, Grid, Line, Section, Span, Words, bullets, line, said
-from hyperskin.reporting.examination import Examination, by_subject, count_of, model_cell, score
+from hyperskin.reporting.examination import Examination, by_subject, count_of, image_count, model_cell, score
 from hyperskin.reporting.groups import groups_section
 from hyperskin.reporting.intervals import clustered_mean
 from hyperskin.reporting.people import people_section
@@ -126,8 +126,7 @@ def _best(exams: Sequence[Examination]) -> Grid:
         pair = (exam.best_network, exam.best_floor)
         names: list[Words] = ["none" if result is None else model_cell(result) for result in pair]
         scores = ["-" if result is None else _say_score(exam, result) for result in pair]
-        count = exam.results[0].row.image_count
-        rows.append((exam.pair.name, *names, *scores, "-" if count is None else str(count)))
+        rows.append((exam.pair.name, *names, *scores, "-" if exam.best is None else image_count(exam.best)))
     column = exams[0].deciding
     return Grid(
         caption=f"Lowest {column.heading} in rad, with its 95 % interval over subjects. Pairs do not compare.",

@@ -10,10 +10,10 @@ from hyperskin.tracking.compare import SKIN, tell_constant, tell_ties
 
 def skin_section(exam: Examination) -> Section:
     """Return errors and correlations of the maps, and models that tie by angle and differ in melanin."""
-    anchor, columns = f"{exam.pair.name}-skin", known_columns(exam, SKIN)
+    title, anchor, columns = "What is left of the skin", f"{exam.pair.name}-skin", known_columns(exam, SKIN)
     if not columns:
         nothing = line("No run was asked what it keeps of the skin: that needs masks and readable skin.")
-        return Section("Skin", anchor, (nothing,))
+        return Section(title, anchor, (nothing,))
     grid = Grid(
         caption=(
             "Melanin, blood, oxygenation and water read from the reconstruction, against the same reading of the "
@@ -26,7 +26,7 @@ def skin_section(exam: Examination) -> Section:
             for result in exam.results
         ),
     )
-    return Section("What is left of the skin", anchor, (grid, *map(line, tell_constant(exam.table)), *_ties(exam)))
+    return Section(title, anchor, (grid, *map(line, tell_constant(exam.table)), *_ties(exam)))
 
 
 def _ties(exam: Examination) -> list[Line | Bullets]:

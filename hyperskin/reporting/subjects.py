@@ -177,6 +177,7 @@ def _differences(found: Mapping[Column, Sequence[Difference]], name: str) -> Ite
         "model",
         [model_cell(result) for result in compared],
         parts,
+        most=sum(len(part.heading) for part in parts),  # narrow ones
     )
 
 
