@@ -71,5 +71,7 @@ def with_count(name: str, captures: int, people: int = 0) -> str:
         >>> with_count("smile", 9, 3).replace("\N{NO-BREAK SPACE}", " ")
         'smile (n 9, 3 people)'
     """
+    if not captures:
+        return name
     who = f", {people}\N{NO-BREAK SPACE}{'person' if people == 1 else 'people'}" if people else ""
     return f"{name} (n\N{NO-BREAK SPACE}{captures}{who})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hyperskin.reporting.document import Section, Words, line
+from hyperskin.reporting.document import Section, Span, Words, line
 from hyperskin.reporting.examination import SIMILARITY, Examination, model_cell
 from hyperskin.reporting.grids import Part, side_by_side, with_count
 from hyperskin.tracking.compare import SKIN, Column
@@ -15,10 +15,11 @@ _TABLES = {
     "per_expression": "expression",
     "per_direction": "direction",
     "per_region": "region of the face",
-    "per_camera": "camera",
+    "per_camera": "camera whose pictures go in; bold: the one that all other tables are of",
 }
 _TRUTH = "_truth"  # ends the keys of what is held against a phantom's truth
 _CAPTURES, _SUBJECTS = "n_images", "n_subjects"
+_OWN_CAMERA = "of the evaluation"  # as a table of cameras calls it
 _MELANIN = SKIN[0]
 
 
@@ -28,6 +29,8 @@ def groups_section(exam: Examination) -> Section:
     for name, what in _TABLES.items():
         known = [result for result in exam.results if result.tables.get(name)]
         parts = [_part(known, name, column) for column in _columns(exam, known, name)]
+        if all(len(result.tables[name]) < 2 for result in known):
+            continue  # one group has nobody to be compared with
         blocks += side_by_side(f"By {what}", "model", [model_cell(result) for result in known], parts)
     title, anchor = "Groups: is everybody served alike?", f"{exam.pair.name}-groups"
     if not blocks:
@@ -63,8 +66,13 @@ def _part(known: Sequence[Result], name: str, column: Column) -> Part:
 
 
 def _cells(result: Result, name: str, groups: Sequence[str], column: Column) -> tuple[Words, ...]:
-    found = {_name_of(row): float(row[column.metric]) for row in result.tables[name] if column.metric in row}
-    cells = [f"{found[group]:.{column.digits}f}" if group in found else "-" for group in groups]
+    rows = {_name_of(row): row for row in result.tables[name] if column.metric in row}
+    found = {group: float(row[column.metric]) for group, row in rows.items()}
+    cells: list[Words] = []
+    for group in groups:
+        text = f"{found[group]:.{column.digits}f}" if group in found else "-"
+        is_own = group in rows and rows[group].get("pictures") == _OWN_CAMERA
+        cells.append(Span(text, style="strong") if is_own else text)
     gap = f"{max(found.values()) - min(found.values()):.{column.digits}f}" if len(found) > 1 else "-"
     return (*cells, gap)
 

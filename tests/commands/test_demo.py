@@ -94,10 +94,12 @@ def test_the_demo_ends_with_a_table_a_sheet_and_what_to_try_and_the_second_call_
         "What you see.",
         "Try next",
         "http://127.0.0.1:5000/#/",
+        "reports/report.html",
     ):
         assert line in first.stdout
     assert "10 models, 2 at a time" in first.stderr
     assert "Traceback" not in first.stdout + first.stderr
+    assert "10 finished runs" in (small.root / "reports/report.md").read_text()
     sheet = small.root / "reports/overview.png"
     made = sheet.stat().st_mtime_ns
     second = small.run("hyperskin", "demo")

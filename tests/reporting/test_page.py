@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from hyperskin.pictures import save_picture
+from hyperskin.reporting.document import Grid, Span, text_of
 from hyperskin.reporting.files import write_page
+from hyperskin.reporting.groups import groups_section
 from hyperskin.reporting.page import make_page
 from hyperskin.reporting.people import wanted_pictures
 from hyperskin.tracking.results import Unfinished
@@ -124,6 +126,29 @@ def test_what_is_not_on_the_page_is_told(bare, find, write):
     assert "- 3 finished runs on other test captures" in text
     assert "- 1 run waits." in text
     assert "Left out of this page" not in write(find(bare, publishable=frozenset({"p001", "p002", "p003"})))[1]
+
+
+def test_groups_are_told_with_their_counts_gaps_and_own_camera(make_result, examine):
+    tables = {
+        "per_skin_type": [
+            {"skin_type": "light", "n_images": 6, "n_subjects": 2, "sam/masked": 0.1, "ssim/masked": 0.9},
+            {"skin_type": "dark", "n_images": 3, "n_subjects": 1, "sam/masked": 0.25},
+        ],
+        "per_expression": [{"expression": "neutral", "n_images": 9, "sam/masked": 0.15}],
+        "per_camera": [
+            {"camera": "cie", "sam/masked": 0.15, "pictures": "of the evaluation"},
+            {"camera": "x", "sam/masked": 0.35, "pictures": "of another camera"},
+        ],
+    }
+    section = groups_section(examine(make_result("hrnet", tables=tables)))
+    skin, camera = (block for block in section.blocks if isinstance(block, Grid))
+    assert [heading.replace("\N{NO-BREAK SPACE}", " ") for heading in skin.heading] == [
+        "model", "light (n 6, 2 people)", "dark (n 3, 1 person)", "gap",
+        "light (n 6, 2 people)", "dark (n 3, 1 person)", "gap",
+    ]  # fmt: skip
+    assert [text_of(cell) for cell in skin.rows[0]] == ["hrnet", "0.1000", "0.2500", "0.1500", "0.9000", "-", "-"]
+    assert camera.heading == ("model", "cie", "x", "gap")
+    assert camera.rows[0][1:] == (Span("0.1500", style="strong"), "0.3500", "0.2000")
 
 
 def test_fifty_runs_are_fifty_rows_and_few_curves(make_result, examine, find, write):
