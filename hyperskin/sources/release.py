@@ -17,7 +17,7 @@ from hyperskin.data.capture import CaptureId
 from hyperskin.data.split import SPLITS, Split
 from hyperskin.errors import DataError, LeakageError
 from hyperskin.sources.decode import open_picture
-from hyperskin.sources.layouts import DOMAINS, Layout, Part, recognise
+from hyperskin.sources.layouts import DOMAINS, Kind, Layout, Part, recognise
 from hyperskin.sources.matlab import MatArray, open_array
 from hyperskin.sources.orientation import green, luma, require_upright
 from hyperskin.sources.source import GivenCubes, GivenInputs, Original, OriginalFile
@@ -140,6 +140,27 @@ def _require_one_split(parts: Sequence[Part]) -> dict[str, Split]:
 def _require_whole(parts: Sequence[Part], splits: Mapping[str, Split]) -> None:
     """Refuse captures without one of their files, as a copy leaves them that has not come to its end."""
     kinds = {part.kind for part in parts if part.files}
+    _require_sides(kinds)
+    names = list(dict.fromkeys(part.name for part in parts if part.files))
+    lacks = {name: [stem for stem in sorted(splits) if not _has(parts, name, stem, splits[stem])] for name in names}
+    count = len({stem for stems in lacks.values() for stem in stems})
+    if not count:
+        return
+    said = "; ".join(
+        f"{_label(name)}: {len(stems)} ({', '.join(stems[:_SHOWN])}{', ...' if len(stems) > _SHOWN else ''})"
+        for name, stems in lacks.items()
+        if stems
+    )
+    has_both = all(set(domain) <= kinds for domain in DOMAINS)
+    raise DataError(
+        f"Every capture of the archive must be whole; {count} of {len(splits)} lack a file - {said}: copy what is "
+        "missing and run this again, or go on with less: move all files of these captures out of the folder"
+        f"{', or name the whole one of its two parts as `--path`' if has_both else ''}."
+    )
+
+
+def _require_sides(kinds: set[Kind]) -> None:
+    """Refuse inputs without targets, or the other way round."""
     for domain in DOMAINS:
         if len(have := kinds & set(domain)) == 1:
             lacking = next(kind for kind in domain if kind not in have)
@@ -147,19 +168,6 @@ def _require_whole(parts: Sequence[Part], splits: Mapping[str, Split]) -> None:
                 f"The archive must hold {' and '.join(kind.upper() for kind in domain)} side by side; there is no "
                 f"{lacking.upper()}: copy it too, or take {next(iter(have)).upper()} out."
             )
-    names = list(dict.fromkeys(part.name for part in parts if part.files))
-    lacks = {name: [stem for stem in sorted(splits) if not _has(parts, name, stem, splits[stem])] for name in names}
-    if lacks := {name: stems for name, stems in lacks.items() if stems}:
-        count = len({stem for stems in lacks.values() for stem in stems})
-        said = "; ".join(
-            f"{_label(name)}: {len(stems)} ({', '.join(stems[:_SHOWN])}{', ...' if len(stems) > _SHOWN else ''})"
-            for name, stems in lacks.items()
-        )
-        raise DataError(
-            f"Every capture of the archive must be whole; {count} of {len(splits)} lack a file - {said}: copy what is "
-            "missing and run this again, or go on with less: move all files of these captures out of the folder, or "
-            "name one of its two parts, such as 'Hyper-Skin(RGB, VIS)', as `--path`."
-        )
 
 
 def _has(parts: Sequence[Part], name: str, stem: str, split: Split) -> bool:
