@@ -39,7 +39,7 @@ def write_report(root: Path, output: Path) -> Path:
     """
     from hyperskin.data.manifest import Manifest
     from hyperskin.params import Params
-    from hyperskin.reporting.examination import Examination
+    from hyperskin.reporting.examination import Examination, count_of
     from hyperskin.reporting.files import write_page
     from hyperskin.reporting.page import Findings, make_page
     from hyperskin.reporting.people import wanted_pictures
@@ -76,10 +76,7 @@ def write_report(root: Path, output: Path) -> Path:
             )
         )
     path = write_page(page, output, publishable=shown)
-    _log.info(
-        "%d runs of %d pairs on %d test captures",
-        sum(len(t.rows) for t in tables),
-        len(tables),
-        len(manifest.of_split("test")),
-    )
+    runs, pairs = sum(len(table.rows) for table in tables), len({table.pair for table in tables})
+    counts = (count_of(runs, "finished run"), count_of(pairs, "pair"))
+    _log.info("%s of %s on %s", *counts, count_of(len(manifest.of_split("test")), "test capture"))
     return path
