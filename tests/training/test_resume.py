@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import nn
 
-from hyperskin.data.frames import read_frame
+from hyperskin.data.frames import PairFiles, read_frame
 from hyperskin.data.patches import draw_crops
 from hyperskin.errors import VersionError
 from hyperskin.pairs import find_pair
@@ -113,6 +113,38 @@ def test_stopped_again_and_again_it_ends_as_the_whole(fresh: Fresh, clock: list[
         break
     assert attempt >= 12 // every - 1
     assert_same_end(resumed, undisturbed, (job, whole))
+
+
+@pytest.fixture
+def seen_by_three(tmp_path: Path, write_capture: Callable[..., PairFiles]) -> Callable[[], Job]:
+    """Return a function that gives a job on captures that three cameras saw, two of them the same."""
+    names, cameras = ("p001_neutral_front", "p002_smile_left"), {"cie": 0, "twin": 0, "other": 1}
+    files = [write_capture(name, seed=seed, cameras=cameras) for seed, name in enumerate(names)]
+    numbers = itertools.count()
+    return lambda: Job(tmp_path / f"run{next(numbers)}", files)
+
+
+@pytest.mark.parametrize("at", [3, 5, 9])
+def test_on_several_cameras_it_goes_on_with_the_crops_of_the_same_ones(
+    seen_by_three: Fresh, clock: list[float], at: int
+) -> None:
+    cameras = ["cie", "twin", "other"]
+    whole, job = seen_by_three(), seen_by_three()
+    undisturbed = whole.run(SHORT, ticking_network(clock), cameras=cameras)
+    with pytest.raises(KeyboardInterrupt):
+        run_asked(job, Asked(at), network=ticking_network(clock), cameras=cameras)
+    resumed = run_asked(job, Asked(0), network=ticking_network(clock, seed=99), cameras=cameras)
+    assert_same_end(resumed, undisturbed, (job, whole))
+
+
+def test_cameras_that_see_the_same_train_as_one_and_another_does_not(seen_by_three: Fresh, clock: list[float]) -> None:
+    one, twins, other = (
+        seen_by_three().run(SHORT, ticking_network(clock), cameras=cameras)
+        for cameras in (["cie"], ["cie", "twin"], ["cie", "other"])
+    )
+    assert_equal(weights_of(twins.network), weights_of(one.network))
+    name, weights = next(iter(weights_of(one.network).items()))
+    assert not torch.equal(weights, weights_of(other.network)[name])
 
 
 def _reference_weights(job: Job, recipe: Recipe) -> dict[str, torch.Tensor]:
