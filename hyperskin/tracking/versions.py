@@ -15,8 +15,8 @@ from hyperskin.tracking.grid import align_table
 from hyperskin.tracking.history import Change, read_history
 from hyperskin.tracking.promotion import CHAMPION
 
-_HEADINGS = ("version", "alias", "model", "size", "data", "code", "sam/masked", "age")
-_WORDS = 6  # of the columns hold words, the others numbers
+_HEADINGS = ("version", "alias", "model", "size", "camera", "data", "code", "sam/masked", "age")
+_WORDS = 7  # of the columns hold words, the others numbers
 _AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -110,6 +110,7 @@ def _row(version: Version, manifest: str | None, now_s: float) -> list[str]:
         ", ".join(version.aliases),
         tags.get("model", "-"),
         tags.get("size", "-"),
+        tags.get("camera", "-"),
         _say_data(version, manifest),
         _say_code(tags),
         f"{float(tags['sam/masked']):.4f}" if "sam/masked" in tags else "-",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.units import LedgerSigns, TrainJob, open_jobs, silence_of
+from flows.units import LedgerSigns, TrainJob, choose_units, group_units, open_jobs, silence_of
 from hyperskin import ledger as ledger_module
 from hyperskin.data.manifest import Manifest
 from hyperskin.ledger import Ledger
@@ -98,3 +98,43 @@ def test_only_what_is_not_finished_goes_to_workers_with_its_keys(with_manifest, 
     monkeypatch.setattr("flows.units.find_finished_units", lambda root, units, ledger: finished)
     left = open_jobs(root, params, names, ledger)
     assert [(job.models, job.keys) for job in left] == [(("regression_linear",), (keys[names[1]],))]
+
+
+@pytest.fixture
+def several(with_manifest):
+    """A project whose params train on two cameras, and on both."""
+    root = with_manifest.root
+    text = (root / FILE_NAME).read_text()
+    first, last = text.index("cameras: [cie]"), text.rindex("cameras: [cie]")
+    text = f"{text[:first]}cameras: [cie, sim28_01]{text[first + 14 : last]}cameras: [cie, all]{text[last + 14 :]}"
+    (root / FILE_NAME).write_text(text)
+    return with_manifest
+
+
+def test_each_camera_has_a_job_and_the_regressions_on_it_share_one(several):
+    params = Params.read(several.root / FILE_NAME)
+    jobs = group_units(choose_units(params, ["regression_mean", "regression_linear", "hrnet"], ["rgb_vis"]), params)
+    assert [(job.models, job.camera) for job in jobs] == [
+        (("regression_mean", "regression_linear"), "cie"),
+        (("regression_mean", "regression_linear"), "all"),
+        (("hrnet",), "cie"),
+        (("hrnet",), "all"),
+    ]
+    assert jobs[3].words() == ["train", "--model", "hrnet", "--pair", "rgb_vis", "--camera", "all"]
+    assert str(jobs[3]) == "hrnet on rgb_vis, camera all"
+    assert TrainJob(**{**jobs[3].parameters(), "models": ("hrnet",), "keys": ()}) == jobs[3]
+
+
+def test_a_camera_is_told_even_where_one_is_left_and_all_of_one_goes_once(several, monkeypatch):
+    root = several.root
+    params = Params.read(root / FILE_NAME)
+    monkeypatch.setattr(Manifest, "cameras", ("cie", "sim28_01"))
+    names = choose_units(params, ["hrnet"], ["rgb_vis"])
+    manifest = Manifest.read(root / "data" / "manifest.json")
+    keys = [Unit.of(name.model, name.pair, params, manifest, camera=name.camera).key for name in names]
+    monkeypatch.setattr("flows.units.find_finished_units", lambda root, units, ledger: {keys[0]})
+    [job] = open_jobs(root, params, names, Ledger.of(root))
+    assert (job.camera, job.keys) == ("all", (keys[1],))
+    monkeypatch.setattr(Manifest, "cameras", ("cie",))  # then both are the same training
+    monkeypatch.setattr("flows.units.find_finished_units", lambda root, units, ledger: set())
+    assert [job.camera for job in open_jobs(root, params, names, Ledger.of(root))] == ["cie"]

@@ -14,7 +14,7 @@ NAME = "hyperskin-rgb-vis"
 
 
 def _version(number, *aliases, manifest="here", age_s=0, **tags):
-    known = {"model": "hrnet", "size": "width 8", "sam/masked": "0.123456", "git.commit": "0c6afd5aab"}
+    known = {"model": "hrnet", "size": "width 8", "camera": "all", "sam/masked": "0.123456", "git.commit": "0c6afd5aab"}
     return Version(number, aliases, known | {"manifest": manifest} | tags, 1000 * (10**9 - age_s))
 
 
@@ -29,15 +29,15 @@ def test_each_version_says_how_good_it_is_and_where_it_comes_from():
     assert lines[:6] == [
         "## hyperskin-rgb-vis",
         "",
-        "| version | alias | model | size | data | code | sam/masked | age |",
-        "| ------- | ------------------- | ----- | ------- | ----- | ------------- | ---------: | ----: |",
-        "| 2 | champion, candidate | hrnet | width 8 | now | 0c6afd5 dirty | 0.1235 | 1 min |",
-        "| 1 | | hrnet | width 8 | other | 0c6afd5 | 0.1235 | 2 d |",
+        "| version | alias | model | size | camera | data | code | sam/masked | age |",
+        "| ------- | ------------------- | ----- | ------- | ------ | ----- | ------------- | ---------: | ----: |",
+        "| 2 | champion, candidate | hrnet | width 8 | all | now | 0c6afd5 dirty | 0.1235 | 1 min |",
+        "| 1 | | hrnet | width 8 | all | other | 0c6afd5 | 0.1235 | 2 d |",
     ]
 
 
 def test_without_data_nothing_is_said_of_them():
-    assert "| 1 | champion | hrnet | width 8 | - | 0c6afd5 | 0.1235 | 0 s |" in _lines(
+    assert "| 1 | champion | hrnet | width 8 | all | - | 0c6afd5 | 0.1235 | 0 s |" in _lines(
         _version("1", "champion"), manifest=None
     )
 
