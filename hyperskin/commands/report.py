@@ -59,7 +59,7 @@ def write_report(root: Path, output: Path) -> Path:
     present = present_evaluations(root) or frozenset()
     rows = read_rows(store)
     tables = make_tables([row for row in rows if row.evaluation in present])
-    exams = tuple(map(Examination.of, tables, read_results(store, tables)))
+    exams = Examination.of_all(tables, read_results(store, tables))
     wanted = wanted_pictures(exams, shown)
     with fetched_pictures(store, wanted) as paths:
         page = make_page(

@@ -17,7 +17,7 @@ _UNSEEN = "_unseen"  # ends the keys of what is scored without the given bands
 
 def bands_section(exam: Examination) -> Section:
     """Return the paper's Figure 3 in form, and beside it what has no value by band: the spectral angle."""
-    pair = exam.pair.name
+    pair = exam.anchor
     drawn = [each for each in choose(exam) if each.result.tables.get("per_band")]
     blocks: list[object] = []
     if drawn:
@@ -38,7 +38,7 @@ def _bands(exam: Examination, drawn: list[Drawn]) -> Drawing:
     lowest = min(best.tables["per_band"], key=lambda band: _similarity(band, next(iter(regions))))
     given = exam.pair.given_nm
     return Drawing(
-        name=f"{exam.pair.name}-bands",
+        name=f"{exam.anchor}-bands",
         figure=draw_bands(drawn, regions, given),
         alt=(
             f"SSIM and RMSE of {_name(drawn)} for every band of {exam.pair.name}; "
@@ -57,7 +57,7 @@ def _bands(exam: Examination, drawn: list[Drawn]) -> Drawing:
 def _subjects(exam: Examination, drawn: list[Drawn]) -> Drawing:
     column = exam.deciding
     return Drawing(
-        name=f"{exam.pair.name}-angles",
+        name=f"{exam.anchor}-angles",
         figure=draw_subjects(drawn, column.metric, f"{column.heading} in rad"),
         alt=f"{column.heading} of every test capture by subject, for {_name(drawn)}.",
         caption=(

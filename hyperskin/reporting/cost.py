@@ -28,7 +28,7 @@ def cost_section(exam: Examination) -> Section:
         ),
         left=2,
     )
-    return Section("Training", f"{exam.pair.name}-training", (grid, *_curves(exam)))
+    return Section("Training", f"{exam.anchor}-training", (grid, *_curves(exam)))
 
 
 def _cells(result: Result) -> list[Words]:
@@ -53,7 +53,7 @@ def _curves(exam: Examination) -> list[Drawing]:
     key = learned[0].result.curve_key
     drawn = [each for each in learned if each.result.curve_key == key]
     drawing = Drawing(
-        name=f"{exam.pair.name}-learning",
+        name=f"{exam.anchor}-learning",
         figure=draw_learning(drawn, _LABELS[key]),
         alt="; ".join(_say_curve(each.result) for each in drawn) + ".",
         caption="Learning curves: the angle on the validation captures after each epoch; the dot is the lowest.",

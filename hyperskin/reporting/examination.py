@@ -24,19 +24,30 @@ class Examination:
     """All finished runs of one pair on the present test captures, in the order of the comparison.
 
     Attributes:
+        name: What the page calls it: the pair, and the camera in front of it where there are several.
+        anchor: Begins the anchors and file names of its parts; the pair's own name for the first of a pair.
         pair: What is reconstructed.
         table: The runs' rows, floors first.
         results: The same runs with all that they hold.
     """
 
+    name: str
+    anchor: str
     pair: Pair
     table: Table
     results: tuple[Result, ...]
 
     @classmethod
-    def of(cls, table: Table, results: list[Result]) -> Examination:
-        """Return the examination that a table of the comparison is about."""
-        return cls(find_pair(table.pair), table, tuple(results))
+    def of_all(cls, tables: Sequence[Table], results: Sequence[Sequence[Result]]) -> tuple[Examination, ...]:
+        """Return the examinations that the tables of a comparison are about, each with its runs."""
+        pairs = [table.pair for table in tables]
+        exams = []
+        for place, (table, own) in enumerate(zip(tables, results, strict=True)):
+            earlier = pairs[:place].count(table.pair)
+            name = f"{table.pair} by {table.rows[0].camera}" if pairs.count(table.pair) > 1 else table.pair
+            anchor = f"{table.pair}-{earlier + 1}" if earlier else table.pair
+            exams.append(cls(name, anchor, find_pair(table.pair), table, tuple(own)))
+        return tuple(exams)
 
     @property
     def deciding(self) -> Column:

@@ -32,7 +32,7 @@ def groups_section(exam: Examination) -> Section:
         if all(len(result.tables[name]) < 2 for result in known):
             continue  # one group has nobody to be compared with
         blocks += side_by_side(f"By {what}", "model", [model_cell(result) for result in known], parts)
-    title, anchor = "Groups: is everybody served alike?", f"{exam.pair.name}-groups"
+    title, anchor = "Groups: is everybody served alike?", f"{exam.anchor}-groups"
     if not blocks:
         return Section(title, anchor, (line("No run has tables by group."),))
     note = line(

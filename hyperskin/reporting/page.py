@@ -78,7 +78,7 @@ def make_page(found: Findings) -> Document:
         sections=(
             _summary(found, test_subjects=subjects),
             *(_pair_section(exam, found) for exam in found.exams),
-            people_section(found.pictures, test_subjects=subjects, publishable=found.publishable),
+            people_section(found.exams, found.pictures, test_subjects=subjects, publishable=found.publishable),
             quality_section(found.manifest),
             provenance_section(found.exams, present_digest=found.manifest.digest),
         ),
@@ -89,8 +89,8 @@ def _pair_section(exam: Examination, found: Findings) -> Section:
     cameras = sorted({result.row.camera or result.row.params.get("camera", "") for result in exam.results} - {""})
     about = [line(f"RGB as by {', '.join(cameras)}.")] if cameras else []
     return Section(
-        TITLES.get(exam.pair.name, exam.pair.name),
-        exam.pair.name,
+        TITLES[exam.pair.name] + exam.name.removeprefix(exam.pair.name),
+        exam.anchor,
         (
             *about,
             scores_section(
@@ -126,7 +126,7 @@ def _best(exams: Sequence[Examination]) -> Grid:
         pair = (exam.best_network, exam.best_floor)
         names: list[Words] = ["none" if result is None else model_cell(result) for result in pair]
         scores = ["-" if result is None else _say_score(exam, result) for result in pair]
-        rows.append((exam.pair.name, *names, *scores, "-" if exam.best is None else image_count(exam.best)))
+        rows.append((exam.name, *names, *scores, "-" if exam.best is None else image_count(exam.best)))
     column = exams[0].deciding
     return Grid(
         caption=f"Lowest {column.heading} in rad, with its 95 % interval over subjects. Pairs do not compare.",
@@ -155,7 +155,7 @@ def _tell(exam: Examination) -> Iterator[str]:
     others = differences([result for result in exam.results if result is not floor], floor, exam.deciding)
     clear = [each for each in others if each.is_clear and each.result in better]
     networks = count_of(len(exam.networks), "network")
-    words = f"{exam.pair.name}: {len(better)} of {networks} better than {floor.label} by the mean"
+    words = f"{exam.name}: {len(better)} of {networks} better than {floor.label} by the mean"
     if better:
         words += f", {len(clear)} of them beyond chance"
     yield f"{words}."

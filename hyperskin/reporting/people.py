@@ -37,6 +37,7 @@ def wanted_pictures(exams: Sequence[Examination], publishable: Collection[str]) 
 
 
 def people_section(
+    exams: Sequence[Examination],
     fetched: Sequence[tuple[Result, Path]],
     *,
     test_subjects: Collection[str],
@@ -45,6 +46,7 @@ def people_section(
     """Return the pictures and what was left out.
 
     Args:
+        exams: What was examined.
         fetched: Pictures as files, each with its run.
         test_subjects: Everyone in the test split.
         publishable: Who may be shown.
@@ -52,7 +54,12 @@ def people_section(
     Raises:
         DataError: A file is no picture.
     """
-    photos = [photo for result, path in fetched if (photo := _photo(result, path, publishable)) is not None]
+    anchors = {result.row.run_id: exam.anchor for exam in exams for result in exam.results}
+    photos = []
+    for result, path in fetched:
+        name = f"{anchors[result.row.run_id]}-{path.stem}"
+        if (photo := _photo(name, result, path, publishable)) is not None:
+            photos.append(photo)
     shown = {subject for photo in photos for subject in photo.subjects}
     refused = len(set(test_subjects) - set(publishable))
     blocks: list[object] = [said(_say_left_out(len(set(test_subjects)), refused, len(shown)))]
@@ -96,7 +103,7 @@ def _subject_of(name: str) -> str:
         return ""
 
 
-def _photo(result: Result, path: Path, publishable: Collection[str]) -> Photo | None:
+def _photo(name: str, result: Result, path: Path, publishable: Collection[str]) -> Photo | None:
     """Return a fetched picture; None where the file itself names somebody who may not be shown."""
     picture, _ = open_picture(path, ("PNG",))
     named = str(getattr(picture, "text", {}).get("Subjects", "")).split()
@@ -107,4 +114,4 @@ def _photo(result: Result, path: Path, publishable: Collection[str]) -> Photo | 
     capture = path.stem.removeprefix(kind)
     pixels = np.asarray(picture.convert("RGB"), dtype=np.uint8)  # matplotlib paints an opaque ground
     words = f"{capture}, {result.label} on {result.row.pair}: {_KINDS[kind]}."
-    return Photo(f"{result.row.pair}-{path.stem}", pixels, subjects, words, words)
+    return Photo(name, pixels, subjects, words, words)

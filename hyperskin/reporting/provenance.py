@@ -65,7 +65,7 @@ def _runs(exam: Examination, present_digest: str) -> Grid:
         )
         rows.append(row)
     return Grid(
-        caption=f"Runs of {exam.pair.name}, test set {exam.table.evaluation[:_SHORT]}.",
+        caption=f"Runs of {exam.name}, test set {exam.table.evaluation[:_SHORT]}.",
         heading=("model", "run", "ended, UTC", "data", "code", "commit", "parameters"),
         rows=tuple(rows),
         left=7,
@@ -81,7 +81,7 @@ def _parameters(exams: Sequence[Examination]) -> Grid:
             values = ", ".join(
                 f"{name} {value}" for name, value in sorted(result.row.params.items()) if name not in _IN_TABLE
             )
-            told.setdefault((result.label, values), []).append(exam.pair.name)
+            told.setdefault((result.label, values), []).append(exam.name)
     rows = tuple((label, ", ".join(pairs), values or "none") for (label, values), pairs in told.items())
     return Grid("Parameters of the runs.", ("model", "pairs", "parameters"), rows, left=3)
 

@@ -25,9 +25,11 @@ def scores_section(exam: Examination, *, source: str, is_invented: bool, test_se
         blocks.append(line("The test captures have no masks, so that there is no masked score; SAM over all decides."))
     blocks += [line(said) for said in (*_tell_floor(exam), *tell_noise(exam.table))]
     theirs = published_blocks(exam.pair.name)
-    if theirs:
+    if exam.anchor != exam.pair.name:
+        blocks.append(line("What was published stands with ", Span("the first camera", anchor=exam.pair.name), "."))
+    elif theirs:
         blocks += [_why_apart(exam, source, is_invented=is_invented, test_set=test_set), *theirs]
-    return Section("Scores", f"{exam.pair.name}-scores", tuple(blocks))
+    return Section("Scores", f"{exam.anchor}-scores", tuple(blocks))
 
 
 def score_cell(exam: Examination, result: Result, column: Column) -> Words:

@@ -10,7 +10,7 @@ from hyperskin.tracking.compare import SKIN, tell_constant, tell_ties
 
 def skin_section(exam: Examination) -> Section:
     """Return errors and correlations of the maps, and models that tie by angle and differ in melanin."""
-    title, anchor, columns = "What is left of the skin", f"{exam.pair.name}-skin", known_columns(exam, SKIN)
+    title, anchor, columns = "What is left of the skin", f"{exam.anchor}-skin", known_columns(exam, SKIN)
     if not columns:
         nothing = line("No run was asked what it keeps of the skin: that needs masks and readable skin.")
         return Section(title, anchor, (nothing,))

@@ -52,7 +52,7 @@ def subjects_section(exam: Examination) -> Section:
     """Return intervals, scores by subject, and paired differences, for SAM and for SSIM beside it."""
     columns = (exam.deciding, SIMILARITY[exam.deciding.metric])
     known = [result for result in exam.results if by_subject(result, exam.deciding.metric)]
-    anchor = f"{exam.pair.name}-subjects"
+    anchor = f"{exam.anchor}-subjects"
     if not known:
         nothing = line("No run has a table of its captures, so that nothing can be said of single subjects.")
         return Section("Subjects and intervals", anchor, (nothing,))

@@ -63,6 +63,7 @@ def make_result():
             metrics={**summary.metrics, "cost/parameters": 1234.0, "cost/training_s": 5.0, **metrics},
             run_id=f"{number:x}".ljust(32, "0"),
             started_ms=1_700_000_000_000 + number,
+            camera=(params or {}).get("camera", "cie"),
         )
         return Result(
             row=row,
@@ -89,13 +90,24 @@ def make_result():
 
 
 @pytest.fixture
-def examine():
-    """Return a function that puts runs of one pair and test set together, under their own labels."""
+def examine_all():
+    """Return a function that puts runs together, those of one pair, test set and camera in one examination."""
 
     def put(*results):
-        [table] = make_tables([result.row for result in results])
+        tables = make_tables([result.row for result in results])
         by_id = {result.row.run_id: result for result in results}
-        return Examination.of(table, [by_id[row.run_id] for row in table.rows])
+        return Examination.of_all(tables, [[by_id[row.run_id] for row in table.rows] for table in tables])
+
+    return put
+
+
+@pytest.fixture
+def examine(examine_all):
+    """Return a function that puts runs of one pair, test set and camera together."""
+
+    def put(*results):
+        [exam] = examine_all(*results)
+        return exam
 
     return put
 

@@ -56,6 +56,20 @@ def test_links_lead_somewhere_and_ids_are_unique(exam, find, write):
         assert f"run-{exam.results[0].row.run_id[:12]}" in ids
 
 
+def test_cameras_in_front_of_one_pair_are_sections_of_their_own(make_result, examine_all, find, write, tmp_path):
+    results = [make_result("hrnet", params={"camera": name}, pictures=SHEETS) for name in ("cie", "x")]
+    exams = examine_all(*results)
+    paths = _files(tmp_path, SHEETS[:1] * 2)
+    pictures = tuple(zip(results, paths, strict=True))
+    page, text = write(find(*exams, publishable=frozenset({"p001"}), pictures=pictures))
+    ids = re.findall(r'id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert "(rgb_vis) by cie" in text
+    assert "(rgb_vis) by x" in text
+    assert text.count("Published, test set T30") == 1
+    assert page.count("data:image/png") == 2
+
+
 def test_published_scores_are_in_no_table_with_ours(exam, find, write):
     page, _ = write(find(exam))
     tables = re.findall(r"<table>.*?</table>", page, re.DOTALL)
