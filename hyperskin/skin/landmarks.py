@@ -341,6 +341,8 @@ def _guess_from_outline(filled: Bools, direction: Direction | None) -> Landmarks
     width = float(widths[(rows >= top) & (rows <= top + 0.6 * widths.max())].max())
     eye_row, mouth_row = top + _OUTLINE_EYES * width, top + _OUTLINE_MOUTH * width
     near = filled[int(top + 0.15 * width) : int(top + 0.5 * width) + 1]
+    if not near.any():  # a strip that ends above its own brow
+        near = filled
     inside = np.flatnonzero(near.any(axis=0))
     turn = _TURNS[direction or "front"]
     middle = float(inside[0] + inside[-1]) / 2 + turn * width / 2

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hyperskin.bands import NIR, VIS
+from hyperskin.bands import NIR, VIS, Bands
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.truth import SUBJECT_LABELS
 from hyperskin.errors import DataError, EmptyMaskError, ShapeError
@@ -185,6 +185,15 @@ def test_where_the_bands_tell_nothing_the_outline_has_to_do():
         assert np.hypot(*away) < 0.07 * SIZE, side
     turned = find_landmarks(np.ones((SIZE, SIZE, 31), dtype=np.float32), NIR, shot.subject, direction="left")
     assert turned.mouth[1] > found.mouth[1], "a subject who looks to the left looks to the picture's right"
+
+
+def test_a_strip_that_ends_above_its_own_brow_has_an_outline():
+    mask = np.zeros((40, 64), dtype=np.bool_)
+    mask[1:5] = True
+    bands = Bands((800.0, 900.0))
+    found = find_landmarks(np.full((40, 64, 2), 0.5, dtype=np.float32), bands, mask)
+    assert found.found_by == "outline"
+    assert np.isfinite([*found.right_eye, *found.left_eye, *found.mouth]).all()
 
 
 def test_a_mask_without_a_pixel_and_a_wrong_shape_are_refused():
