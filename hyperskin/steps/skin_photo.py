@@ -25,7 +25,7 @@ LONGEST_PX = 1024
 
 _MAX_PIXELS = 100_000_000
 _LEAST_COLOUR = 4  # levels of 255 by which red, green and blue must differ somewhere
-_MODES = {"L": "grey", "LA": "grey", "I;16": "grey", "I": "grey", "1": "black and white", "P": "of a palette"}
+_GREY = ("1", "L", "LA", "I", "I;16")
 _log = logging.getLogger(__name__)
 
 
@@ -52,8 +52,10 @@ def read_photo(path: Path) -> Photo:
         DataError: It is no PNG or JPEG in colour, or too large.
     """
     picture, _ = open_picture(path, ("PNG", "JPEG"), max_pixels=_MAX_PIXELS)
+    if picture.mode in _GREY:
+        raise DataError(f"{path} must be a photo in colour; it is grey, from which no spectrum follows.")
     if picture.mode not in ("RGB", "RGBA"):
-        kind = _MODES.get(picture.mode, picture.mode)
+        kind = "of a palette" if picture.mode == "P" else picture.mode
         raise DataError(f"{path} must be a photo in red, green and blue; it is {kind}: save it as RGB.")
     picture = ImageOps.exif_transpose(picture)
     frame = (picture.height, picture.width)
