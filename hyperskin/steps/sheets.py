@@ -64,6 +64,7 @@ def _draw_skin(
         {name: measured[name] for name in names},
         {name: kept[name] for name in names},
         names=("measured", "reconstructed"),
+        labels=("measured", "reconstructed"),
         title=title,
         captions=captions,
     )

@@ -21,7 +21,7 @@ from hyperskin.skin.maps import KINDS, skin_maps
 from hyperskin.skin.regions import FACE, RegionRow, Regions, align, find_regions, region_statistics
 from hyperskin.skin.typology import face_angle, skin_type
 from hyperskin.spectral.colour import render_srgb
-from hyperskin.steps.skin_folder import AGAINST, all_at_once, require_free
+from hyperskin.steps.skin_folder import ABOUT, AGAINST, all_at_once, require_free
 from hyperskin.steps.skin_input import Face
 
 if TYPE_CHECKING:  # matplotlib takes half a second to load
@@ -169,7 +169,7 @@ def write_results(
         written = write_reading(reading, stage, root=root, formats=formats)
         if visits is not None:
             written += write_change(visits, stage, root=root, formats=formats)
-    return [folder / path.name for path in written]
+    return [folder / name for name in (*(path.name for path in written), ABOUT)]
 
 
 def write_reading(reading: Reading, folder: Path, *, root: Path, formats: Sequence[Format]) -> list[Path]:
@@ -302,10 +302,11 @@ def _draw_change(
         (laid, _to_picture(after.face)[0]),
         moved,
         {name: after.maps[name] for name in moved},
-        names=(f"{before.face.name}, laid over", after.face.name),
-        title=f"{after.face.subject}: from {before.face.name} to {after.face.name}, {after.method}",
+        names=(f"Before: {before.face.name}", f"After: {after.face.name}"),
+        labels=("before", "after"),
+        title=f"{after.face.subject}: from {before.face.name} to {after.face.name}; method: {after.method}",
         captions=captions,
-        note=" ".join((*_doubts(before, after), _note(before if not before.face.may_be_shown else after))),
+        note=_note_on_change(before, after),
     )
 
 
@@ -328,7 +329,8 @@ def _doubts(before: Reading, after: Reading) -> list[str]:
 def _to_picture(face: Face) -> tuple[Picture, str]:
     """Return a face's colours, (H, W, 3), and what they are."""
     try:
-        return _BRIGHTER * render_srgb(face.cube, face.bands).rgb, "Colours under D65, brightened"
+        said = "Colours reconstructed, brightened" if face.origin == "photo" else "Colours under D65, brightened"
+        return _BRIGHTER * render_srgb(face.cube, face.bands).rgb, said
     except DataError:
         last = len(face.bands) - 1
         chosen = [round(share * last) for share in _FALSE_COLOURS]
@@ -392,15 +394,28 @@ def _say(reading: Reading) -> str:
 
 
 def _note(reading: Reading) -> str:
-    """Return what a reader of a sheet must know, sentence by sentence."""
-    face = reading.face
-    light = ""
-    if reading.angle_deg is not None:
-        light = f"{_LIGHT_NOTE}; of the skin that faces the light it is {reading.angle_deg:.0f} degrees, "
-        light += f"{skin_type(reading.angle_deg)} skin."
+    """Return what a reader of a panel must know, sentence by sentence."""
     outline = _OUTLINE_NOTE if reading.regions.landmarks.found_by == "outline" else ""
-    consent = "" if face.may_be_shown else _CONSENT_NOTE
-    return " ".join(filter(None, (consent, face.note, outline, light, _SIDES_NOTE)))
+    return " ".join(filter(None, (_consent([reading]), reading.face.note, outline, _light([reading]), _SIDES_NOTE)))
+
+
+def _note_on_change(before: Reading, after: Reading) -> str:
+    """Return what a reader of two visits must know."""
+    both = [before, after]
+    return " ".join(filter(None, (_consent(both), after.face.note, *_doubts(before, after), _light(both))))
+
+
+def _consent(readings: Sequence[Reading]) -> str:
+    return "" if all(reading.face.may_be_shown for reading in readings) else _CONSENT_NOTE
+
+
+def _light(readings: Sequence[Reading]) -> str:
+    """Return what the typology angle is where it can be read."""
+    angles = [reading.angle_deg for reading in readings if reading.angle_deg is not None]
+    if len(angles) < len(readings):
+        return ""
+    told = ", then ".join(f"{angle:.0f} degrees ({skin_type(angle)})" for angle in angles)
+    return f"{_LIGHT_NOTE}; of the skin that faces the light it is {told}."
 
 
 def _caption(row: RegionRow) -> str:

@@ -32,7 +32,7 @@ def test_a_capture_is_mapped_and_its_medians_are_printed(root, capsys, caplog):
     headings = [cell.strip() for cell in printed[0].strip("| ").split("|")]
     assert headings == ["median", "unit", "face", "forehead", "right cheek", "left cheek", "nose", "chin"]
     assert len(printed) == 2 + 9
-    assert f"written to reports/skin/{NAME}: panel.png, regions.csv, maps.npz" in caplog.messages
+    assert f"written to reports/skin/{NAME}: panel.png, regions.csv, maps.npz, about.json" in caplog.messages
 
 
 def test_two_visits_go_where_they_are_asked_to(root, tmp_path):

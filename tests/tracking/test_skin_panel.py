@@ -92,6 +92,34 @@ def test_nothing_to_draw_is_refused():
         draw({"oxygenation": np.full((H, W), np.nan)})
 
 
+def test_ends_of_a_logarithmic_scale_are_numbered():
+    figure = draw(maps_of(names=("melanin_fraction",)))
+    bar = next(axes for axes in figure.axes if axes.get_label() == "<colorbar>")
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.4"]
+
+
+def test_a_large_frame_gets_a_larger_sheet_and_small_ones_the_same():
+    def width_px(size):
+        values = {"oxygenation": np.full((size, size), 0.7, dtype=np.float32)}
+        figure = draw_panel(np.zeros((size, size, 3)), values, {}, title="t", picture_title="p", captions={})
+        axes = panels(figure)["Oxygenation"]
+        return axes.get_position().width * figure.get_size_inches()[0] * 120
+
+    assert width_px(24) == pytest.approx(width_px(64))
+    assert width_px(300) >= 300, "no pixel of it is skipped"
+    assert width_px(2000) < 400
+
+
+def test_a_pixel_without_a_value_is_grey_in_the_picture_too():
+    picture = np.full((H, W, 3), 0.5)
+    picture[10, 10, 1] = np.nan
+    figure = draw_panel(picture, maps_of(), {}, title="t", picture_title="colours", captions={})
+    shown = np.asarray(panels(figure)["colours"].images[0].get_array())
+    np.testing.assert_allclose(shown[10 - 2, 10 - 3], 217 / 255, atol=1e-3)  # of a window that begins at (2, 3)
+    assert (shown == 0.5).all(axis=2).sum() == shown.shape[0] * shown.shape[1] - 1
+
+
 # Two visits
 
 
@@ -110,7 +138,9 @@ def test_there_and_back_is_no_change():
 
 def test_changes_are_centred_on_none_and_share_their_scale():
     pictures = (np.zeros((H, W, 3)), np.ones((H, W, 3)))
-    figure = draw_difference(pictures, maps_of(4), maps_of(5), names=("first", "second"), title="t", captions={})
+    figure = draw_difference(
+        pictures, maps_of(4), maps_of(5), names=("first", "second"), labels=("before", "after"), title="t", captions={}
+    )
     found = panels(figure)
     assert {"first", "second"} <= set(found)
     for kind in KINDS.values():
@@ -120,8 +150,37 @@ def test_changes_are_centred_on_none_and_share_their_scale():
     assert change_limit(KINDS["oxygenation"]) == pytest.approx(0.15)
 
 
+@pytest.mark.parametrize(("names", "rows", "columns"), [(tuple(KINDS), 5, 6), (tuple(KINDS)[:3], 4, 3)])
+def test_every_map_is_a_row_of_before_after_and_change(names, rows, columns):
+    pictures = (np.zeros((H, W, 3)), np.ones((H, W, 3)))
+    visits = maps_of(4, names), maps_of(5, names)
+    figure = draw_difference(
+        pictures, *visits, names=("n" * 100, "second"), labels=("before", "after"), title="t", captions={}
+    )
+    found = panels(figure)
+    places = {title: axes.get_position() for title, axes in found.items()}
+    assert len({round(place.y0, 6) for place in places.values()}) == rows
+    assert len({round(place.x0, 6) for place in places.values()}) == columns
+    for name in names:
+        title = KINDS[name].title
+        left, middle, right = (places[f"{title}{end}"] for end in (", before", ", after", ": change"))
+        assert left.x0 < middle.x0 < right.x0
+        assert left.y0 == middle.y0 == right.y0
+    assert max(len(title) for title in found) < 42, "a long name is shortened"
+    key = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+    assert "red is more after than before" in " ".join(key.split())
+
+
 def test_only_what_both_visits_have_is_compared():
     pictures = (np.zeros((H, W, 3)), np.ones((H, W, 3)))
     before = maps_of(4, ("oxygenation", "melanin_index"))
-    figure = draw_difference(pictures, before, maps_of(5, ("melanin_index",)), names=("a", "b"), title="t", captions={})
+    figure = draw_difference(
+        pictures,
+        before,
+        maps_of(5, ("melanin_index",)),
+        names=("a", "b"),
+        labels=("before", "after"),
+        title="t",
+        captions={},
+    )
     assert [title for title in panels(figure) if "change" in title] == ["Melanin index (slope): change"]
