@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hyperskin.data.chunks import Window
-from hyperskin.data.cubefile import OFFSET, decode_reflectance
+from hyperskin.data.cubefile import OFFSET, decode_reflectance, encode_reflectance
 from hyperskin.data.frames import Frame, FrameReader, PairFiles, StoredFrame, decode_input, read_frame
 from hyperskin.data.scaling import Span, find_span, stretch_rgb
 from hyperskin.data.tensors import cubes_to_batch
@@ -195,7 +195,7 @@ class CropBatches(Dataset[Batch]):
     def __getitem__(self, crops: Sequence[Crop]) -> Batch:
         """Read, turn, stack and decode `crops`."""
         patches = [self._read(crop) for crop in crops]
-        inputs = [self._stack(parts) for parts in zip(*(patch.inputs for patch in patches), strict=True)]
+        inputs = [self._stack(_alike(parts)) for parts in zip(*(patch.inputs for patch in patches), strict=True)]
         target = self._stack([patch.target for patch in patches])
         valid = self._stack([patch.valid[..., None] for patch in patches])
         # Decoded only after the axes have turned: numbers are half the bytes to move.
@@ -219,6 +219,13 @@ class CropBatches(Dataset[Batch]):
 
     def _stack(self, cubes: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
         return cubes_to_batch(np.stack(cubes), channels_last=self._channels_last)
+
+
+def _alike(parts: Sequence[npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
+    """Return numbers of one type: where an MSI's own rgb meets other cameras' 8 bits, these go onto its scale."""
+    if len({part.dtype for part in parts}) == 1:
+        return parts
+    return [encode_reflectance(decode_input(part))[0] if part.dtype == np.uint8 else part for part in parts]
 
 
 def _read_padded(captures: Captures, crop: Crop, crop_px: int, *, black: int) -> StoredFrame:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hyperskin.data import patches
+from hyperskin.data.cubefile import encode_reflectance
 from hyperskin.data.frames import PairFiles, read_frame
 from hyperskin.data.patches import (
     Batch,
@@ -443,3 +444,21 @@ def test_worker_processes_give_the_pictures_of_the_same_cameras(seen_by_three: l
     with StoredCaptures(seen_by_three, find_pair("rgb_vis"), cameras=list(CAMERAS)) as stored:
         batches = CropBatches(stored, crop_px=16)
         _assert_equal(list(feed_batches(batches, iter(schedule), workers=2)), [batches[crops] for crops in schedule])
+
+
+def test_an_msis_own_rgb_and_pictures_of_8_bits_share_a_batch(write_capture: Callable[..., PairFiles]) -> None:
+    """Numbers of two scales must not be taken for one: each crop is what a batch of its own would hold."""
+    files = write_capture()
+    generator = np.random.default_rng(4)
+    with h5py.File(files.inputs, "a") as file:
+        own, picture = generator.random((24, 32, 3)), generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        file.create_dataset("msi_rgb/cie", data=encode_reflectance(own)[0], chunks=(24, 32, 3), fletcher32=True)
+        file.create_dataset("rgb/nikon", data=picture, chunks=(24, 32, 3), fletcher32=True)
+    crops = [Crop(0, 3, 4, camera=0), Crop(0, -2, 5, True, 1, camera=1), Crop(0, 1, 0, camera=1)]
+    with StoredCaptures([files], find_pair("msi_nir"), cameras=("cie", "nikon")) as stored:
+        batches = CropBatches(stored, crop_px=16)
+        together = batches[crops].input
+        for place, crop in enumerate(crops):
+            torch.testing.assert_close(together[place], batches[[crop]].input[0], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(together[0, :3].permute(1, 2, 0), own[3:19, 4:20], atol=2e-5)
+    np.testing.assert_allclose(together[2, :3].permute(1, 2, 0), picture[1:17, :16] / 255, atol=2e-5)
