@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from hyperskin.bands import INFRARED_NM, NIR, VIS, Bands
 from hyperskin.data.capture import CaptureId
+from hyperskin.data.encoding import to_8bit
 from hyperskin.data.split import SPLITS, Split
 from hyperskin.errors import DataError, LeakageError
 from hyperskin.sources.decode import open_picture
@@ -295,16 +296,16 @@ def _require_unit(stored: npt.NDArray[Any], array: MatArray) -> None:
         )
 
 
-def _read_rgb(path: Path) -> npt.NDArray[Any]:
-    """Return a picture, (H, W, 3): uint8 as decoded, or float32 in [0, 1] where a layout keeps it as MATLAB file."""
+def _read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Return a picture, (H, W, 3) uint8, as decoded; floats of a layout that keeps MATLAB files become 8 bits too."""
     if path.suffix.casefold() == ".mat":
         array = _open(path, "rgb")
         if array.dtype == np.uint8:
-            picture = np.empty(array.shape, dtype=np.uint8)
+            picture: npt.NDArray[np.uint8] = np.empty(array.shape, dtype=np.uint8)
             for place, stored in array.slabs():
                 picture[place] = stored
             return picture
-        return _read_values(array)[0]
+        return to_8bit(_read_values(array)[0])
     opened, depth = open_picture(path, ("JPEG",))
     if opened.mode != "RGB" or depth != 8:
         raise DataError(f"{path} must be an RGB picture of 8 bits; it is {opened.mode}.")

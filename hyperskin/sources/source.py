@@ -96,13 +96,13 @@ class GivenInputs:
     """Finished inputs of one capture.
 
     Attributes:
-        rgb: Pictures by camera, (H, W, 3): uint8 as decoded, or float32 in [0, 1].
+        rgb: Pictures by camera, (H, W, 3) uint8.
         msi_rgb: The first three channels of an MSI by camera, (H, W, 3) float32 in [0, 1].
         infrared: (H, W) float32 reflectance at 960 nm; None where there is no MSI.
         notes: Plain facts, such as how well a picture and its cube correlate.
     """
 
-    rgb: dict[str, npt.NDArray[Any]]
+    rgb: dict[str, npt.NDArray[np.uint8]]
     msi_rgb: dict[str, npt.NDArray[np.float32]]
     infrared: npt.NDArray[np.float32] | None
     notes: dict[str, Any] = field(default_factory=dict)

@@ -134,13 +134,12 @@ def _render(reader: CubeReader, cameras: list[Camera], settings: dict[str, Any])
 
 def _keep(given: GivenInputs) -> dict[str, np.ndarray[Any, Any]]:
     """Return given inputs as they are stored: 8-bit pictures as they are, floats as reflectance is."""
-    pictures = {f"rgb/{camera}": picture for camera, picture in given.rgb.items()}
-    pictures |= {f"{MSI_RGB}/{camera}": picture for camera, picture in given.msi_rgb.items()}
+    kept: dict[str, np.ndarray[Any, Any]] = {f"rgb/{camera}": picture for camera, picture in given.rgb.items()}
+    for camera, picture in given.msi_rgb.items():
+        kept[f"{MSI_RGB}/{camera}"] = encode_reflectance(picture)[0]
     if given.infrared is not None:
-        pictures["infrared_960"] = given.infrared
-    return {
-        key: values if values.dtype == np.uint8 else encode_reflectance(values)[0] for key, values in pictures.items()
-    }
+        kept["infrared_960"] = encode_reflectance(given.infrared)[0]
+    return kept
 
 
 def _put(file: h5py.File, name: str, values: np.ndarray[Any, Any]) -> None:

@@ -31,7 +31,11 @@ def test_the_archives_folders_give_split_test_set_and_pairs(root: Path, caplog: 
     assert (params.source.name, params.source.path) == ("hyperskin", str(root))
     assert (params.split.test_set, params.split.test, params.split.valid) == ("T24", SPLITS["test"], SPLITS["valid"])
     assert (params.split.test_fraction, params.split.valid_fraction) == (0, 0)
-    assert (params.train.pairs, params.render.cameras, params.train.camera) == (("rgb_vis", "msi_nir"), ("cie",), "cie")
+    assert (params.train.pairs, params.render.cameras, params.train.cameras) == (
+        ("rgb_vis", "msi_nir"),
+        ("cie",),
+        ("cie",),
+    )
     assert "test set T24, the archive as it is handed out since 2025: p002, p035, p036, p039" in caplog.text
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import hyperskin
 from hyperskin.commands.init import init
-from hyperskin.data.frames import read_frame
+from hyperskin.data.frames import read_frame, read_views
 from hyperskin.data.manifest import Manifest
 from hyperskin.errors import DataError, LeakageError
 from hyperskin.pairs import PAIRS, find_pair
@@ -116,6 +116,18 @@ def test_a_camera_that_the_archive_lacks_is_rendered_beside_those_it_gives(root:
         assert set(file["rgb"]) == {"cie", "nikon_5100_npl"}
         np.testing.assert_array_equal(file["rgb/cie"][...], truths["p001_neutral_front"].rgb)
     assert set(entry.facts["render"]["clipped"]) == {"nikon_5100_npl"}
+
+
+def test_views_of_several_cameras_keep_the_msis_own_rgb_for_its_camera_alone(root: Path) -> None:
+    truths = write_archive(root, splits=SMALL, poses=POSES[:1])
+    _init(root)
+    _edit(("cameras: [cie]  ", "cameras: [cie, nikon_5100_npl]  "))
+    (file,) = _run_all().pair_files("test", find_pair("msi_nir"))
+    own, other = (frame.input for frame in read_views(file, find_pair("msi_nir"), cameras=("cie", "nikon_5100_npl")))
+    np.testing.assert_allclose(own, truths["p002_neutral_front"].msi, rtol=0, atol=HALF_A_STEP)
+    np.testing.assert_array_equal(other, read_frame(file, find_pair("msi_nir"), camera="nikon_5100_npl").input)
+    np.testing.assert_array_equal(other[..., 3], own[..., 3])
+    np.testing.assert_allclose(255 * other[..., :3], np.rint(255 * other[..., :3]), atol=1e-4)
 
 
 def test_the_infrared_domain_alone_gives_its_pair_and_renders_no_camera(root: Path) -> None:

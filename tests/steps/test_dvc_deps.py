@@ -38,8 +38,15 @@ _CAMERA_NAMES = {"spectral/responses.py", "spectral/colour.py", "spectral/render
 # Read for other reasons than arithmetic.
 READ_ONLY = {
     "acquire": {"sources/lumo.py", "spectral/resampling.py"},  # opens captures
-    # plans, and opens as lumo does; finds files, and names cameras after their folders
-    "calibrate": {"sources/phantom.py", "phantom/recipe.py", "sources/layouts.py", "data/split.py", *_CAMERA_NAMES},
+    # plans, and opens as lumo does; finds files, names cameras after their folders, and turns pictures to look at
+    "calibrate": {
+        "sources/phantom.py",
+        "phantom/recipe.py",
+        "sources/layouts.py",
+        "data/split.py",
+        "data/encoding.py",
+        *_CAMERA_NAMES,
+    },
     "render": {"sources/layouts.py", "data/split.py"},
     "manifest": {"bands.py", "data/cubefile.py", "data/encoding.py", "data/frames.py", "data/split.py"},
 }
