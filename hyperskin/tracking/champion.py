@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from hyperskin.data.tensors import cube_to_tensor, tensor_to_cube
 from hyperskin.pairs import Pair
+from hyperskin.tracking.facts import PRETRAINED
 from hyperskin.tracking.paired import TEST_CAMERA
 from hyperskin.tracking.promotion import CHAMPION, CHAMPION_CAMERA
 from hyperskin.tracking.stored import open_version
@@ -26,7 +27,7 @@ class Champion:
         version: Its version in the registry.
         model: Which network it is.
         size: How big, such as "blocks 8".
-        manifest: Digest of the data it was trained on.
+        manifest: Digest of the data it was trained on; empty where nobody knows.
         camera: The camera with whose pictures it was examined; empty where nobody knows.
         reconstruct: Input (H, W, C_in) to cube (H, W, C_out), both float32.
     """
@@ -74,21 +75,22 @@ def load_champion(uri: str, pair: Pair, *, evaluation: str) -> Champion | None:
         version=str(version.version),
         model=version.tags["model"],
         size=version.tags.get("size", ""),
-        manifest=version.tags.get("manifest", ""),
+        manifest="" if PRETRAINED in version.tags else version.tags.get("manifest", ""),
         camera=version.tags.get(TEST_CAMERA, ""),
         reconstruct=lambda frame: _reconstruct(stored, frame, multiple),
     )
 
 
 def _choose(examined: Sequence[Any], champion: str | None) -> Any:
-    """Return the version called champion, or else the one with the lowest angle."""
+    """Return the version called champion, or else the one with the lowest angle, if possible trained here."""
 
     def angle(version: Any) -> float:
         return float(version.tags.get("sam/masked") or version.tags.get("sam/full") or "inf")
 
     named = [version for version in examined if str(version.version) == str(champion)]
-    competing = [version for version in examined if version.tags.get(TEST_CAMERA) == version.tags.get(CHAMPION_CAMERA)]
-    return named[0] if named else min(competing or examined, key=angle)
+    ours = [version for version in examined if PRETRAINED not in version.tags] or examined
+    competing = [version for version in ours if version.tags.get(TEST_CAMERA) == version.tags.get(CHAMPION_CAMERA)]
+    return named[0] if named else min(competing or ours, key=angle)
 
 
 def _reconstruct(stored: Any, frame: npt.NDArray[np.float32], multiple: int) -> npt.NDArray[np.float32]:

@@ -18,6 +18,7 @@ from hyperskin.atomic import write_text
 from hyperskin.models.regression import KINDS
 from hyperskin.pairs import PAIRS
 from hyperskin.tracking.answers import ask
+from hyperskin.tracking.facts import PRETRAINED
 from hyperskin.tracking.grid import align_table
 from hyperskin.tracking.runs import is_floor
 from hyperskin.tracking.store import experiment_id
@@ -46,6 +47,7 @@ class Row:
 
     Attributes:
         params: Everything the run was started with, as MLflow keeps it.
+        file: The file that the network came in, if it was trained elsewhere; else empty.
         evaluation: Fingerprint of the test set and the metric; equal ones may be ranked.
         metrics: Its final numbers.
         started_ms: When it began.
@@ -67,6 +69,7 @@ class Row:
     camera: str = ""
     cameras: tuple[str, ...] = ()
     tested: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def parameter_count(self) -> int | None:
@@ -191,7 +194,10 @@ def make_tables(rows: Sequence[Row], *, present: Collection[str] | None = None) 
         is_other = present is not None and row.evaluation not in present
         return order.index(row.pair), is_other, row.evaluation, row.camera
 
-    in_order = sorted(rows, key=lambda row: (group_of(row), place_of(row.model), row.model, row.started_ms))
+    def order_of(row: Row) -> tuple[Any, ...]:
+        return group_of(row), place_of(row.model), row.model, not row.file, row.started_ms
+
+    in_order = sorted(rows, key=order_of)
     tables = []
     for _, group in itertools.groupby(in_order, key=group_of):
         members = tuple(group)
@@ -380,11 +386,19 @@ def tell_ties(table: Table) -> list[str]:
 
 def label_row(row: Row, rows: Sequence[Row]) -> str:
     """Name a row by its model and size, and by what tells it from rows of the same model and size."""
-    name = row.model if row.size in ("", "full", "closed form") else f"{row.model} ({row.size})"
-    like = [other for other in rows if (other.model, other.size) == (row.model, row.size)]
-    keys = sorted({key for other in like for key in other.params})
-    differing = [key for key in keys if len({other.params.get(key) for other in like}) > 1]
-    return name + "".join(f", {key} {row.params.get(key, 'unset')}" for key in differing)
+    size = "" if row.size in ("full", "closed form") else row.size
+    details = [detail for detail in (size, PRETRAINED if row.file else "") if detail]
+    name = f"{row.model} ({', '.join(details)})" if details else row.model
+    like = [other for other in rows if (other.model, other.size, not other.file) == (row.model, row.size, not row.file)]
+    keys = sorted({key for other in like for key in _told(other)})
+    differing = [key for key in keys if len({_told(other).get(key) for other in like}) > 1]
+    if "file" in differing:
+        differing = [key for key in differing if key != "weights"]  # the name says it better than the hash
+    return name + "".join(f", {key} {_told(row).get(key, 'unset')}" for key in differing)
+
+
+def _told(row: Row) -> dict[str, str]:
+    return {**row.params, "file": row.file}
 
 
 def _say_test_set(table: Table) -> str:
@@ -436,4 +450,5 @@ def _to_row(run: Any) -> Row:
         camera=run.data.tags.get("test_camera") or params.get("camera", ""),
         cameras=_split(run.data.tags.get("cameras", "")),
         tested=_split(run.data.tags.get("test_cameras", "")),
+        file=run.data.tags.get(PRETRAINED, ""),
     )

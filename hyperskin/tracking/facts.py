@@ -16,6 +16,11 @@ from pathlib import Path
 
 from hyperskin.errors import DataError
 
+PRETRAINED = "pretrained"
+"""The tag of a run and of a version that were trained elsewhere: the name of the file that the network came in."""
+PRETRAINED_SHA256 = "pretrained.sha256"
+"""The tag that holds the hash of that file."""
+
 _FLOOR = "regression_"
 _TEXT_SUFFIXES = frozenset({".json", ".csv", ".txt", ".md", ".yaml", ".tex", ".diff"})
 _LEADING_COLUMNS = ("sam/masked", "sam/full", "ssim/masked", "ssim/full")
@@ -87,9 +92,10 @@ def git_facts() -> dict[str, str]:
     return facts
 
 
-def describe(model: str, pair: str, size: str) -> str:
+def describe(model: str, pair: str, size: str, origin: str = "") -> str:
     """Return the first line of a run's description, as Markdown."""
-    kind = "the floor a network must beat" if is_floor(model) else f"network, {size or 'published size'}"
+    network = ", ".join(word for word in ("network", size or "published size", origin) if word)
+    kind = "the floor a network must beat" if is_floor(model) else network
     return f"**{model}** on **{pair}** ({kind})\n"
 
 

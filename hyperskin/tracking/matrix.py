@@ -70,7 +70,8 @@ def make_matrices(rows: Sequence[Row], *, present: Collection[str] | None = None
         present: Fingerprints of the test sets of the data as they are now; others are left out, unless it is None.
     """
     order = list(PAIRS)
-    examined = [row for row in rows if len(row.tested) > 1 and (present is None or row.evaluation in present)]
+    trained_here = [row for row in rows if not row.file]  # of others nobody knows whose pictures they learned from
+    examined = [row for row in trained_here if len(row.tested) > 1 and (present is None or row.evaluation in present)]
 
     def group_of(row: Row) -> tuple[int, str, int, str, list[tuple[str, str]]]:
         return (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hyperskin.pairs import PAIRS, Pair
+from hyperskin.tracking.facts import PRETRAINED
 from hyperskin.tracking.history import Change
 
 SCORES = ("sam/masked", "sam/full", "ssim/masked", "ssim/full")
@@ -29,7 +30,9 @@ def describe_version(data: Any) -> str:
     """Return one line from the data of its MLflow run, which begins with what the page's narrow column can show."""
     size = "" if data.params.get("size", "full") == "full" else f" ({data.params['size']})"
     scores = [f"{key} {data.metrics[key]:.4f}" for key in SCORES if key in data.metrics]
-    return "; ".join([", ".join(scores) or "not scored", f"{data.params['model']}{size}", _say_code(data.tags)])
+    file = data.tags.get(PRETRAINED)
+    told = [", ".join(scores) or "not scored", f"{data.params['model']}{size}", _say_code(data.tags)]
+    return "; ".join([*told[:2], *([f"trained elsewhere, from {_cell(file)}"] if file else []), *told[2:]])
 
 
 def _say_code(tags: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from hyperskin.errors import UnknownNameError, VersionError
+from hyperskin.tracking.facts import PRETRAINED
 from hyperskin.tracking.history import find_predecessors, read_history, remember
 from hyperskin.tracking.notes import describe_model
 from hyperskin.tracking.paired import PREFIX, TEST_CAMERA, Comparison, compare_subjects, differing_camera
@@ -37,8 +38,9 @@ def promote(uri: str, name: str, version: str) -> Promotion:
 
     Masked SAM decides; where the test set has no masks, SAM over everything. How the two compare subject by subject is
     told, and kept in the version's tags; it decides nothing, since a demo's three subjects could never convince. What
-    a person took back does not return by its score. Where models are trained on several cameras, those that are
-    examined with another camera's pictures than the first training's do not compete.
+    a person took back does not return by its score. A network that was trained elsewhere is never champion by its
+    score: it may have seen the very people that it is examined on. Where models are trained on several cameras, those
+    that are examined with another camera's pictures than the first training's do not compete.
 
     Args:
         uri: Address of the store.
@@ -47,6 +49,12 @@ def promote(uri: str, name: str, version: str) -> Promotion:
     """
     client = MlflowClient(uri)
     challenger = client.get_model_version(name, version)
+    if PRETRAINED in challenger.tags:
+        return Promotion(
+            False,
+            f"Version {version} was trained elsewhere, perhaps on the people that it is examined on, so no score makes "
+            f"it the champion; `hyperskin models promote {name} {version}` does.",
+        )
     key = _deciding_key(challenger)
     if not math.isfinite(_score(challenger, key)):
         return Promotion(False, f"Version {version} of {name} has no {key}, so it cannot be the champion.")
@@ -69,7 +77,7 @@ def promote_by_hand(uri: str, name: str, version: str, *, because: str = "") -> 
     from hyperskin.tracking.stored import require_intact
 
     client = MlflowClient(uri)
-    challenger = _find_version(client, name, version)
+    challenger = find_version(client, name, version)
     require_intact(uri, challenger)
     with _one_at_a_time(uri):
         champion = find_champion(client, name)
@@ -97,7 +105,7 @@ def roll_back(uri: str, name: str) -> Promotion:
     from hyperskin.tracking.stored import require_intact
 
     client = MlflowClient(uri)
-    _require_model(client, name)
+    require_model(client, name)
     with _one_at_a_time(uri):
         champion = find_champion(client, name)
         present = _number(champion)
@@ -205,8 +213,13 @@ def _score(version: Any, key: str) -> float:
     return float(version.tags.get(key, "nan"))
 
 
-def _find_version(client: MlflowClient, name: str, version: str) -> Any:
-    _require_model(client, name)
+def find_version(client: MlflowClient, name: str, version: str) -> Any:
+    """Return a version of a registered model.
+
+    Raises:
+        UnknownNameError: There is no such model or version.
+    """
+    require_model(client, name)
     known = {str(found.version): found for found in client.search_model_versions(f"name = '{name}'")}
     if version not in known:
         raise UnknownNameError(
@@ -215,7 +228,8 @@ def _find_version(client: MlflowClient, name: str, version: str) -> Any:
     return known[version]
 
 
-def _require_model(client: MlflowClient, name: str) -> None:
+def require_model(client: MlflowClient, name: str) -> None:
+    """Raise UnknownNameError unless there is such a registered model."""
     known = [model.name for model in client.search_registered_models()]
     if name not in known:
         raise UnknownNameError(

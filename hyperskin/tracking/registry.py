@@ -13,6 +13,7 @@ from torch import nn
 
 from hyperskin.errors import VersionError
 from hyperskin.pairs import Pair
+from hyperskin.tracking.facts import PRETRAINED, PRETRAINED_SHA256
 from hyperskin.tracking.history import read_history
 from hyperskin.tracking.notes import SCORES, describe_model, describe_version
 from hyperskin.tracking.paired import TEST_CAMERA
@@ -26,6 +27,7 @@ CANDIDATE = "candidate"
 _NEEDED = ("unit_key", "manifest", "split", "evaluation", "code", "params")
 _CAMERAS = ("cameras", TEST_CAMERA, CHAMPION_CAMERA)
 _GIT = ("git.dirty", "git.commit", "git.diff")
+_ELSEWHERE = (PRETRAINED, PRETRAINED_SHA256)
 
 
 def register(
@@ -38,7 +40,9 @@ def register(
     parameter_count: int,
     size_multiple: int,
 ) -> str:
-    """Export the network of a run, check the file, make it a version called candidate; return the version.
+    """Export the network of a run, check the file, make it a version; return the version.
+
+    It is called candidate, unless it was trained elsewhere: that is a version to compare with, tagged `pretrained`.
 
     The version is created last: whatever stops this call leaves no version without a working file. A run that has
     a version already keeps it.
@@ -70,7 +74,8 @@ def register(
     history = read_history(client, pair.registered_name)
     client.update_registered_model(pair.registered_name, describe_model(pair.registered_name, history))
     client.update_model_version(pair.registered_name, version, describe_version(run.data))
-    client.set_registered_model_alias(pair.registered_name, CANDIDATE, version)
+    if PRETRAINED not in run.data.tags:
+        client.set_registered_model_alias(pair.registered_name, CANDIDATE, version)
     return version
 
 
@@ -88,8 +93,9 @@ def _require_provenance(tags: Mapping[str, str], manifest: str) -> None:
 def _version_tags(run: Any, file_sha256: str, parameter_count: int, size_multiple: int) -> dict[str, str]:
     """Return what prediction and promotion read and where all of it comes from, in the order that the page shows."""
     params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
-    names = {key: params[key] for key in ("model", "size", "camera") if key in params}
+    told = ("model", "size", "camera", *(["input_scale"] if PRETRAINED in tags else []))
+    names = {key: params[key] for key in told if key in params}
     scores = {key: f"{metrics[key]:.6g}" for key in SCORES if key in metrics}
     sizes = {"parameter_count": str(parameter_count), "size_multiple": str(size_multiple)}
-    origin = {name: tags[name] for name in (*_CAMERAS, *_GIT, *_NEEDED) if name in tags}
+    origin = {name: tags[name] for name in (*_ELSEWHERE, *_CAMERAS, *_GIT, *_NEEDED) if name in tags}
     return names | scores | sizes | origin | {SHA256: file_sha256}

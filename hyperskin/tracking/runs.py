@@ -75,6 +75,7 @@ class RunLog:
         parent: str | None = None,
         tags: Mapping[str, str] | None = None,
         name: str = "",
+        is_pretrained: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Describe the run; nothing is written before the context is entered.
@@ -93,9 +94,12 @@ class RunLog:
             parent: Unit key of the run that this one belongs to.
             tags: What else there is to say.
             name: What people call it; model, pair and size where it is empty.
+            is_pretrained: The network was trained elsewhere, on other data, and is only examined here.
             should_stop: Asked while the end waits for MLflow: whether somebody wants this process to end.
         """
-        self.name = name or f"{model}-{pair}" + (f" ({size})" if size else "")
+        origin = "pretrained" if is_pretrained else ""
+        details = ", ".join(detail for detail in (size, origin) if detail)
+        self.name = name or f"{model}-{pair}" + (f" ({details})" if details else "")
         self.provenance = provenance
         self.skipped_pictures = 0
         self.delivered = False
@@ -104,10 +108,10 @@ class RunLog:
         self._should_stop = should_stop
         self._epochs: set[int] = set()
         self._scores: dict[str, float] = {}
-        self._about = describe(model, pair, size)
+        self._about = describe(model, pair, size, origin)
         self._experiment = experiment
         self._parent = parent or ""
-        self._data = [[data_name, provenance.manifest, "training"]]
+        self._data = [] if is_pretrained else [[data_name, provenance.manifest, "training"]]
         if provenance.evaluation:  # named twice, because MLflow keeps one use of a data set
             self._data.append([f"{data_name} test captures", provenance.evaluation, "test"])
         unsized = "closed form" if is_floor(model) else "full"

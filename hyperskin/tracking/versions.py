@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from hyperskin.pairs import PAIRS
 from hyperskin.tracking.answers import ask
+from hyperskin.tracking.facts import PRETRAINED
 from hyperskin.tracking.grid import align_table
 from hyperskin.tracking.history import Change, read_history
 from hyperskin.tracking.promotion import CHAMPION
@@ -119,6 +120,8 @@ def _row(version: Version, manifest: str | None, now_s: float) -> list[str]:
 
 
 def _say_data(version: Version, manifest: str | None) -> str:
+    if PRETRAINED in version.tags:
+        return PRETRAINED
     if manifest is None:
         return "-"
     return "now" if version.tags.get("manifest") == manifest else "other"
@@ -146,6 +149,8 @@ def _remarks(model: RegisteredModel, manifest: str | None) -> list[str]:
     else:
         how = {"score": "by its score", "hand": "by hand", "rollback": "by a rollback"}[last.by]
         said = f"Champion: version {champion.number}, {how} on {last.when[:10]} ({last.reason})."
+    if _say_data(champion, manifest) == PRETRAINED:
+        said += f" It was trained elsewhere, and came in {champion.tags[PRETRAINED]}."
     if _say_data(champion, manifest) == "other":
         said += " It was trained on other data than those in data/ now."
     return [said]

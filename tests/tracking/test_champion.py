@@ -75,6 +75,16 @@ def test_whoever_stands_in_was_examined_by_the_camera_of_champions_and_says_so(u
     assert (found.version, found.camera) == ("3", "cie")
 
 
+def test_a_network_trained_elsewhere_stands_in_only_where_there_is_no_other(uri, add_version, monkeypatch):
+    monkeypatch.setattr(champion_module, "open_version", lambda uri, version: None)
+    add_version({"sam/masked": 0.01}, tags={"pretrained": "ntire.pth"})
+    found = load_champion(uri, PAIR, evaluation="test-set-a")
+    assert (found.version, found.knows("manifest-aaaa")) == ("1", False)
+    add_version({"sam/masked": 0.2})
+    found = load_champion(uri, PAIR, evaluation="test-set-a")
+    assert (found.version, found.knows("manifest-aaaa")) == ("2", True)
+
+
 def test_a_champion_whose_file_is_not_the_registered_one_is_refused(uri, add_version, provenance):
     promote(uri, PAIR.registered_name, add_version({"sam/masked": 0.1}))
     with pytest.raises(MissingFileError, match="Version 1 of hyperskin-rgb-vis must have its file"):

@@ -27,7 +27,7 @@ SAM = OURS[3]
 _numbers = itertools.count()
 
 
-def _row(model, sam, *, pair="rgb_vis", size="full", evaluation="aaaaaaaabbbb", params=None, **metrics):
+def _row(model, sam, *, pair="rgb_vis", size="full", evaluation="aaaaaaaabbbb", params=None, file="", **metrics):
     number = next(_numbers)
     known = {} if sam is None else {"sam/masked": sam, "sam/masked_std": 0.01}
     return Row(
@@ -40,6 +40,7 @@ def _row(model, sam, *, pair="rgb_vis", size="full", evaluation="aaaaaaaabbbb", 
         run_id=f"run{number}",
         started_ms=number,
         camera=(params or {}).get("camera", ""),
+        file=file,
     )
 
 
@@ -145,6 +146,28 @@ def test_rows_of_one_model_are_told_apart_by_what_differs():
 
 
 # how they are written
+
+
+def test_a_network_trained_elsewhere_stands_above_those_trained_here_and_says_so():
+    table = _table(
+        _row("hrnet", 0.1, params={"seed": "1"}),
+        _row("hrnet", 0.2, params={"origin": "pretrained", "weights": "ab12"}, file="ntire.pth"),
+        _row("mst_plus_plus", 0.3, size="stages 1", params={"weights": "cd34"}, file="cave.pt"),
+    )
+    assert table.labels == ("hrnet (pretrained)", "hrnet", "mst_plus_plus (stages 1, pretrained)")
+    assert [row.metrics["sam/masked"] for row in table.rows] == [0.2, 0.1, 0.3]
+
+
+def test_several_networks_from_elsewhere_are_told_apart_by_their_files():
+    first = _row("hrnet", 0.1, params={"weights": "ab12"}, file="a.pt")
+    assert _table(first, _row("hrnet", 0.2, params={"weights": "cd34"}, file="b.pt")).labels == (
+        "hrnet (pretrained), file a.pt",
+        "hrnet (pretrained), file b.pt",
+    )
+    assert _table(first, _row("hrnet", 0.2, params={"weights": "cd34"}, file="a.pt")).labels == (
+        "hrnet (pretrained), weights ab12",
+        "hrnet (pretrained), weights cd34",
+    )
 
 
 def _small():

@@ -30,6 +30,11 @@ def test_a_version_without_scores_and_of_full_size_says_so():
     assert _version({}, size="full") == "not scored; hrnet; code not under git"
 
 
+def test_a_version_trained_elsewhere_names_its_file_as_plain_text():
+    said = _version({"pretrained": "a_b.pt"}, size="full")
+    assert said == r"not scored; hrnet; trained elsewhere, from a\_b.pt; code not under git"
+
+
 def test_a_model_says_what_it_is_for_and_who_was_champion_last():
     assert describe_model("hyperskin-msi-nir", []) == (
         "Networks that reconstruct 31 bands from 700 to 1000 nm from rgb and infrared_960."

@@ -109,6 +109,22 @@ def test_angle_over_everything_decides_where_there_is_no_mask(uri, add_version):
     assert promote(uri, NAME, add_version({"sam/full": 0.09})).is_champion
 
 
+def test_a_network_trained_elsewhere_is_champion_by_a_persons_word_alone(uri, add_version, champion, history):
+    elsewhere = {"pretrained": "ntire.pth", "pretrained.sha256": "ab" * 32}
+    first = add_version({"sam/masked": 0.10}, tags=elsewhere)
+    refused = promote(uri, NAME, first)
+    assert not refused.is_champion
+    assert "Version 1 was trained elsewhere, perhaps on the people that it is examined on" in refused.reason
+    assert f"`hyperskin models promote {NAME} 1` does" in refused.reason
+    assert find_champion(MlflowClient(uri), NAME) is None
+    promote(uri, NAME, add_version({"sam/masked": 0.20}))
+    assert not promote(uri, NAME, add_version({"sam/masked": 0.01}, tags=elsewhere)).is_champion
+    assert champion() == "2"
+    assert promote_by_hand(uri, NAME, "3", because="it has seen nobody here").is_champion
+    assert promote(uri, NAME, add_version({"sam/masked": 0.005})).is_champion
+    assert history() == [("2", "score"), ("3", "hand"), ("4", "score")]
+
+
 def test_version_without_a_score_is_never_champion(uri, add_version):
     result = promote(uri, NAME, add_version({"ssim/full": 0.9}))
     assert not result.is_champion

@@ -184,6 +184,15 @@ def test_run_that_has_a_version_keeps_it(uri, add_version, network, provenance):
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
 
 
+def test_a_network_trained_elsewhere_says_so_and_is_no_candidate(uri, add_version):
+    ours = add_version({"sam/masked": 0.2})
+    elsewhere = {"pretrained": "ntire.pth", "pretrained.sha256": "ab" * 32}
+    version = MlflowClient(uri).get_model_version(NAME, add_version({"sam/masked": 0.1}, tags=elsewhere))
+    assert elsewhere.items() <= version.tags.items()
+    assert str(MlflowClient(uri).get_model_version_by_alias(NAME, CANDIDATE).version) == ours
+    assert "trained elsewhere, from ntire.pth" in version.description
+
+
 def test_data_that_changed_since_the_training_are_refused(uri, finish, register_run):
     with pytest.raises(VersionError, match=r"manifest-a.*now other"):
         register_run(finish(), manifest="other")
