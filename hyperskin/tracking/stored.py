@@ -105,6 +105,14 @@ def open_version(uri: str, version: Any) -> Any:
         return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
 
 
+def read_weights(uri: str, version: Any) -> dict[str, torch.Tensor]:
+    """Return the weights of an MLflow model version under its network's names, with the errors of `open_version`."""
+    with _fetched(uri, version) as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch.export, on its own insides
+        graph: nn.Module = mlflow.pytorch.load_model(str(folder))
+        return {name: value.detach().cpu().clone() for name, value in graph.state_dict().items()}
+
+
 def require_intact(uri: str, version: Any) -> None:
     """Refuse a model version that could not be opened, with the errors of `open_version`, without opening it."""
     with _fetched(uri, version):
