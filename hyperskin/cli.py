@@ -37,6 +37,7 @@ _VERBS = (
     ("models list", "hyperskin.commands.models:list_models", _PEOPLE, "Every version: scores, data, code, champion."),
     ("models promote", "hyperskin.commands.models:promote", _PEOPLE, "Make a version the champion by hand."),
     ("models rollback", "hyperskin.commands.models:rollback", _PEOPLE, "Make the champion before this one champion."),
+    ("models import", "hyperskin.steps.import_model:import_model", _PEOPLE, "Examine a network trained elsewhere."),
     ("models export", "hyperskin.commands.models:export", _PEOPLE, "Write a version's weights to a file."),
     ("acquire", "hyperskin.steps.acquire:acquire", _STAGES, "Bring the originals into data/raw; draw the phantom."),
     ("calibrate", "hyperskin.steps.calibrate:calibrate", _STAGES, "Counts to reflectance, on 31 + 31 bands."),
@@ -48,7 +49,7 @@ _VERBS = (
     ("prepare", "hyperskin.steps.prepare:prepare", _STAGES, "Check the data and create the MLflow database."),
 )  # fmt: skip
 _log = logging.getLogger(__name__)
-_GROUPS = {"models": "Registered models: list, choose the champion, take it back, take one elsewhere."}
+_GROUPS = {"models": "Registered models: list, choose the champion, take it back, bring one in from elsewhere."}
 
 
 def make_app(tokens: Sequence[str]) -> App:

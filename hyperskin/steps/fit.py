@@ -136,7 +136,12 @@ def make_recipe(unit: Unit) -> Recipe:
     """Return the recipe of a network's unit; convolution networks run channels last."""
     known = {field.name for field in fields(Recipe)}
     values = {name: value for name, value in unit.recipe.items() if name in known}
-    return Recipe(**values, channels_last=unit.model != "mst_plus_plus")
+    return Recipe(**values, channels_last=is_channels_last(unit.model))
+
+
+def is_channels_last(model: str) -> bool:
+    """Tell how a network's tensors lie, where it is trained as where it is examined: the last digits depend on it."""
+    return model != "mst_plus_plus"
 
 
 def validate(

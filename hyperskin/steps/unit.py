@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import hyperskin
 from hyperskin.data.manifest import Manifest
+from hyperskin.data.scaling import InputScale
 from hyperskin.errors import DataError, UnknownNameError
 from hyperskin.pairs import Pair, find_pair
 from hyperskin.params import ALL, AND, FILE_NAME, Params, section_values
@@ -20,6 +21,8 @@ _PACKAGE = Path(hyperskin.__file__).parent
 _CODE_FOLDERS = ("models", "training", "data", "metrics", "skin")
 _CODE_STEPS = ("train_unit", "examine", "evaluate", "cameras", "bare_skin", "fidelity", "fit")
 _CODE_FILES = ("bands.py", "cube.py", "pairs.py", *(f"steps/{name}.py" for name in _CODE_STEPS))
+_CODE_OF_IMPORTS = ("steps/import_unit.py",)
+_WEIGHTS_DIGITS = 12
 _REGRESSION = "regression_"
 _NO_INFLUENCE = ("pairs", "models", "slots", "cameras", "test_cameras")
 
@@ -137,6 +140,40 @@ class Unit:
         code = training_code_version()
         key = make_key(model, pair.name, config, recipe, manifest.digest, code)
         return cls(model, pair, config, recipe, key, code, manifest.digest, cameras, tested, rendered)
+
+    @classmethod
+    def of_file(
+        cls, sha256: str, model: str, pair_name: str, params: Params, manifest: Manifest, *, input_scale: InputScale
+    ) -> Unit:
+        """Return the examination of a network that was trained elsewhere, with the pictures that examine a champion.
+
+        Its key is of the file and not of how that came about; its sizes are known when the file is read.
+
+        Args:
+            sha256: Hash of the file of weights.
+            model: Which network it holds.
+            pair_name: What it reconstructs.
+            params: Their cameras are read.
+            manifest: The data.
+            input_scale: How it wants its pictures.
+
+        Raises:
+            UnknownNameError: There is no such pair.
+            DataError: The data do not hold a camera's pictures.
+        """
+        pair, rendered = find_pair(pair_name), manifest.cameras
+        cameras = (champion_camera(params, manifest),)
+        tested = _find_tested(params, cameras, rendered)
+        recipe = {
+            "origin": "pretrained",
+            "weights": sha256[:_WEIGHTS_DIGITS],
+            "input_scale": input_scale,
+            "camera": _call(cameras, rendered),
+            "test_cameras": _call_tested(cameras, tested, rendered),
+        }
+        code = make_key(training_code_version(), code_version(*_CODE_OF_IMPORTS))
+        key = make_key(sha256, model, pair.name, recipe, manifest.digest, code)
+        return cls(model, pair, {}, recipe, key, code, manifest.digest, cameras, tested, rendered)
 
 
 def params_units(root: Path, manifest: Manifest) -> list[Unit]:

@@ -70,6 +70,8 @@ def test_promote_and_rollback_say_what_came_of_it(repository, monkeypatch, caplo
         ("models list --help", "Print every version"),
         ("models promote --help", "--because"),
         ("models rollback --help", "hyperskin-rgb-vis"),
+        ("models import --help", "never becomes champion by its score"),
+        ("models export --help", "--may-pass-on"),
     ],
 )
 def test_help_explains_and_loads_nothing_heavy(words, said):

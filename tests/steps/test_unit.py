@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from hyperskin.commands.init import shipped_params
 from hyperskin.data.capture import CaptureId
 from hyperskin.data.manifest import CaptureEntry, FileEntry, Manifest, write_manifest
+from hyperskin.data.scaling import InputScale
 from hyperskin.errors import DataError, UnknownNameError
 from hyperskin.params import FILE_NAME, Params
 from hyperskin.steps.finished import open_units
@@ -230,3 +231,16 @@ def test_whoever_asks_what_is_open_loads_neither_torch_nor_mlflow(repository: Pa
         [sys.executable, "-c", code], cwd=repository, env={"PYTHONPATH": str(root)}, capture_output=True, text=True
     )
     assert said.stdout == "[]\n", said.stderr
+
+
+def _file_key(
+    sha256: str = "ab" * 32, manifest: Manifest | None = None, scale: InputScale = "fixed", **train: Any
+) -> str:
+    params = _params(**train)
+    return Unit.of_file(sha256, "hrnet", "rgb_vis", params, manifest or _manifest(), input_scale=scale).key
+
+
+def test_a_file_of_weights_is_a_unit_of_its_own_whatever_params_say_of_training() -> None:
+    assert _file_key() == _file_key(seed=5, loss="mrae", crop_px=24)
+    others = {_file_key("cd" * 32), _file_key(scale="min_max"), _file_key(manifest=_manifest("e")), _key()}
+    assert len(others | {_file_key()}) == 5
