@@ -62,7 +62,7 @@ def skin_maps(
     """
     from hyperskin.errors import DataError
     from hyperskin.processes import interrupted_by_signals
-    from hyperskin.steps.skin_folder import choose_folder
+    from hyperskin.steps.skin_folder import choose_folder, require_free
     from hyperskin.steps.skin_input import read_face
     from hyperskin.steps.skin_maps import medians, pair_visits, read_skin, write_results
     from hyperskin.tracking.grid import align_table
@@ -75,6 +75,7 @@ def skin_maps(
     visits = pair_visits(other, face) if other is not None else None
     unshown = next((shown.subject for shown in (face, *(visits or ())) if not shown.may_be_shown), "")
     folder = choose_folder(root, face.name, out, unshown=unshown)
+    require_free(folder, face.about["input"])
     with interrupted_by_signals():
         reading = read_skin(face, method=method, binning=binning)
         readings = None

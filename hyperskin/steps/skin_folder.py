@@ -53,14 +53,14 @@ def choose_folder(root: Path, name: str, out: Path | None, *, unshown: str = "")
     return out
 
 
-def require_free(folder: Path, about: Mapping[str, Any]) -> None:
-    """Raise DataError where `folder` holds the results of another file, which would be lost."""
-    earlier = _read_about(folder)
-    before, now = (_input(said) for said in (earlier, about))
-    if before and before != now:
+def require_free(folder: Path, source: str) -> None:
+    """Raise DataError where `folder` holds the results of another file than `source`, which would be lost."""
+    made_from = _read_about(folder).get("made_from")
+    before = made_from.get("input") if isinstance(made_from, dict) else None
+    if before and before != source:
         raise DataError(
-            f"{folder} holds the maps of {before}; those of {now} must go elsewhere: choose a folder with `--out`, or "
-            "rename the file."
+            f"{folder} holds the maps of {before}; those of {source} must go elsewhere: choose a folder with `--out`, "
+            "or rename the file."
         )
 
 
@@ -73,9 +73,11 @@ def all_at_once(folder: Path, about: Mapping[str, Any]) -> Iterator[Path]:
     """
     earlier = _read_about(folder)
     is_same = all(earlier.get(key) == about.get(key) for key in _SAME_READING)
-    stage = temporary_path(folder)
+    is_new = not folder.exists()
+    stage = temporary_path(folder / "results")  # within, for what lies beside may be another disk, or read-only
     try:
-        stage.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stage.mkdir(mode=0o700)
         yield stage
         made = {path.name for path in stage.iterdir()}
         old = {name for name in earlier.get(FILES, []) if Path(name).name == name and (folder / name).is_file()}
@@ -89,11 +91,13 @@ def all_at_once(folder: Path, about: Mapping[str, Any]) -> Iterator[Path]:
                 (folder / name).unlink()
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # which it lets happen as long as nothing came to lie in it
 
 
 def _move(stage: Path, folder: Path) -> None:
     """Move files into `folder`, what it says of itself last."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     names = sorted((path.name for path in stage.iterdir()), key=lambda name: (name == ABOUT, name))
     if blocked := [name for name in names if (folder / name).is_dir()]:
         raise DataError(f"{folder / blocked[0]} must be a file or nothing; it is a folder: choose another `--out`.")
@@ -108,8 +112,3 @@ def _read_about(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def _input(about: Mapping[str, Any]) -> str:
-    made_from = about.get("made_from")
-    return str(made_from.get("input", "")) if isinstance(made_from, dict) else ""

@@ -21,7 +21,7 @@ from hyperskin.skin.maps import KINDS, skin_maps
 from hyperskin.skin.regions import FACE, RegionRow, Regions, align, find_regions, region_statistics
 from hyperskin.skin.typology import face_angle, skin_type
 from hyperskin.spectral.colour import render_srgb
-from hyperskin.steps.skin_folder import ABOUT, AGAINST, all_at_once, require_free
+from hyperskin.steps.skin_folder import ABOUT, AGAINST, all_at_once
 from hyperskin.steps.skin_input import Face
 
 if TYPE_CHECKING:  # matplotlib takes half a second to load
@@ -159,12 +159,11 @@ def write_results(
         The files written now.
 
     Raises:
-        DataError: The folder holds the results of another file, or the visits share no map.
+        DataError: The visits share no map.
     """
     about = describe(reading)
     if visits is not None:
         about[AGAINST] = {visits[0].face.name: describe(visits[0])}
-    require_free(folder, about)
     with all_at_once(folder, about) as stage:
         written = write_reading(reading, stage, root=root, formats=formats)
         if visits is not None:

@@ -61,6 +61,17 @@ def test_what_changed_since_a_visit_that_may_not_be_shown_stays_below_data(root,
     assert not (tmp_path / "mine").exists()
 
 
+def test_another_file_of_the_same_name_does_not_replace_results(root, tmp_path):
+    for folder in ("monday", "friday"):
+        (tmp_path / folder).mkdir()
+        write_cube(tmp_path / folder / "visit.h5", NAME)
+    skin_maps(str(tmp_path / "monday" / "visit.h5"))
+    kept = (root / "data" / "skin" / "visit" / "maps.npz").read_bytes()
+    with pytest.raises(DataError, match=r"holds the maps of .*monday.*; those of .*friday.* must go elsewhere"):
+        skin_maps(str(tmp_path / "friday" / "visit.h5"), method="beer_lambert")
+    assert (root / "data" / "skin" / "visit" / "maps.npz").read_bytes() == kept
+
+
 def test_visits_of_two_people_write_nothing(root):
     with pytest.raises(DataError, match="must be of one subject"):
         skin_maps(SMILE, against=OTHER, out=root / "two")

@@ -60,6 +60,17 @@ def test_all_files_come_with_what_they_are_and_for_their_owner_alone(tmp_path):
     assert names_in(tmp_path / "new") == ["a"]
 
 
+def test_a_first_run_that_fails_leaves_no_folder(tmp_path):
+    def fail():
+        with all_at_once(tmp_path / "a", about()) as stage:
+            write_text(stage / "maps.npz", "half of it")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
 def test_a_failure_leaves_everything_as_it_was(tmp_path, failure):
     folder = tmp_path / "a"
@@ -98,12 +109,12 @@ def test_names_in_a_forged_list_reach_no_other_folder(tmp_path):
 
 def test_results_of_another_file_are_not_lost(tmp_path):
     write(tmp_path / "a", "maps.npz", said=about("here/a.jpg"))
-    require_free(tmp_path / "a", about("here/a.jpg", method="beer_lambert"))
-    require_free(tmp_path / "b", about("there/a.jpg"))
+    require_free(tmp_path / "a", "here/a.jpg")
+    require_free(tmp_path / "b", "there/a.jpg")
     with pytest.raises(DataError, match=r"holds the maps of here/a\.jpg; those of there/a\.jpg must go elsewhere"):
-        require_free(tmp_path / "a", about("there/a.jpg"))
+        require_free(tmp_path / "a", "there/a.jpg")
     (tmp_path / "a" / "about.json").write_text("no JSON")
-    require_free(tmp_path / "a", about("there/a.jpg"))
+    require_free(tmp_path / "a", "there/a.jpg")
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
