@@ -175,7 +175,7 @@ def with_a_champion(monkeypatch):
     sums = RegressionSums("polynomial", 3, 31)
     sums.add(photograph(lines).reshape(-1, 3) / 255, lines.vis.reshape(-1, 31))
     fitted = sums.solve(ridge=1e-6)
-    champion = Champion("7", "regression", "", "digest", lambda frame: fitted.reconstruct(frame))
+    champion = Champion("7", "regression", "", "digest", "cie", lambda frame: fitted.reconstruct(frame))
     monkeypatch.setattr(photo, "load_photo_model", lambda uri, pair: photo.PhotoModel(champion, "cie"))
 
 
