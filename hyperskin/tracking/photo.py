@@ -11,6 +11,7 @@ from hyperskin.errors import MissingFileError
 from hyperskin.pairs import Pair
 from hyperskin.tracking.answers import ask
 from hyperskin.tracking.champion import Champion, load_champion
+from hyperskin.tracking.facts import PRETRAINED
 from hyperskin.tracking.promotion import CHAMPION
 
 
@@ -51,6 +52,7 @@ def _find(client: MlflowClient, pair: Pair) -> tuple[str, str]:
             f"A photo needs a champion of {pair.registered_name}; there is none: train one with `hyperskin train "
             f"--model mst_plus_plus --pair {pair.name}`, or choose one with `hyperskin models promote`."
         ) from None
-    params = client.get_run(version.run_id).data.params if version.run_id else {}
+    run_id = None if PRETRAINED in version.tags else version.run_id  # nobody knows whose pictures that was trained on
+    params = client.get_run(run_id).data.params if run_id else {}
     camera = version.tags.get("cameras", "").replace(", ", " or ") or params.get("camera", "unknown")
     return camera, version.tags.get("evaluation", "")

@@ -111,7 +111,7 @@ def _row(version: Version, manifest: str | None, now_s: float) -> list[str]:
         ", ".join(version.aliases),
         tags.get("model", "-"),
         tags.get("size", "-"),
-        tags.get("camera", "-"),
+        "-" if PRETRAINED in tags else tags.get("camera", "-"),  # which it was trained on, not examined with
         _say_data(version, manifest),
         _say_code(tags),
         f"{float(tags['sam/masked']):.4f}" if "sam/masked" in tags else "-",

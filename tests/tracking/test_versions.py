@@ -59,8 +59,8 @@ def test_a_champion_of_other_data_is_marked():
 def test_a_network_trained_elsewhere_is_of_neither_data():
     champion = _version("2", "champion", pretrained="ntire.pth")
     lines = _lines(champion, _version("1", pretrained="old.pth", manifest="gone"))
-    assert "| 2 | champion | hrnet | width 8 | pretrained | 0c6afd5 | 0.1235 | 0 s |" in lines
-    assert "| 1 | | hrnet | width 8 | pretrained | 0c6afd5 | 0.1235 | 0 s |" in lines
+    assert "| 2 | champion | hrnet | width 8 | - | pretrained | 0c6afd5 | 0.1235 | 0 s |" in lines
+    assert "| 1 | | hrnet | width 8 | - | pretrained | 0c6afd5 | 0.1235 | 0 s |" in lines
     assert lines[-1].endswith("It was trained elsewhere, and came in ntire.pth.")
 
 
