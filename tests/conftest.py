@@ -6,9 +6,11 @@ import random
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -138,3 +140,26 @@ def write_truth(tmp_path: Path) -> WriteTruth:
         return TruthFiles(path, path.with_name("maps.h5"), white_reflectance)
 
     return write
+
+
+class RealScene(NamedTuple):
+    """A measured scene (512, 512, 31) in [0, 1] and where real skin and printed skin are, (512, 512) bool."""
+
+    cube: npt.NDArray[np.float32]
+    real_skin: npt.NDArray[np.bool_]
+    printed_skin: npt.NDArray[np.bool_]
+
+
+@pytest.fixture(scope="session")
+def real_scene() -> RealScene:
+    """Return the scene with a real face and a printed one."""
+    if "HYPERSKIN_REALDATA" not in os.environ:
+        pytest.skip("HYPERSKIN_REALDATA is not set")
+    folder = Path(os.environ["HYPERSKIN_REALDATA"])
+    scene = folder / "cave" / "photo_and_face_ms" / "photo_and_face_ms"
+    bands = [np.asarray(Image.open(path)) for path in sorted(scene.glob("*_ms_??.png"))]
+    masks = [
+        np.asarray(Image.open(folder / "masks" / f"photo_and_face_ms_{name}.png")) > 127
+        for name in ("realskin", "printedphoto")
+    ]
+    return RealScene((np.stack(bands, axis=2) / 65535).astype(np.float32), masks[0], masks[1])

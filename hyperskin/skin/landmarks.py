@@ -55,9 +55,11 @@ _FAINT = 0.15  # a candidate below this part of the strongest is none
 _MOST_CANDIDATES = 14
 _LARGEST_ROLL = math.radians(30.0)
 # A face, seen from the front or turned by 40 degrees: eye distance over the way from eyes to mouth, and how far the
-# mouth lies off the middle between the eyes, in eye distances. From the front the first is 0.9, turned 0.6 to 0.7;
-# eyes much further apart than the mouth is below them are not two of one face.
-_EYES_TO_HEIGHT, _EYES_SPREAD, _WIDEST = 0.76, 0.17, 1.15
+# mouth lies off the middle between the eyes, in eye distances. From the front the first is 0.9, turned 0.6 to 0.7, with
+# the chin raised 1.2; eyes much further apart than the mouth is below them are not two of one face.
+_EYES_TO_HEIGHT = {"front": 0.90, "left": 0.70, "right": 0.70, None: 0.85}
+_WIDEST = {"front": 1.35, "left": 1.05, "right": 1.05, None: 1.35}
+_EYES_SPREAD = 0.20
 _OFF_MIDDLE = 0.22
 _HEIGHT_TO_SIZE, _HEIGHT_SPREAD = 0.42, 0.32
 _LEAST_SCORE = 0.02
@@ -166,7 +168,7 @@ def find_landmarks(cube: Cube, bands: Bands, mask: Bools, *, direction: Directio
     """
     _check(cube, bands, mask)
     filled = ndimage.binary_fill_holes(mask)
-    if _windows(bands) is not None and (found := _find_features(cube, bands, mask)) is not None:
+    if _windows(bands) is not None and (found := _find_features(cube, bands, mask, direction)) is not None:
         right, left, mouth = found
         turn = _measure_turn(filled, right, left, mouth)
         if direction is None or abs(turn - _TURNS[direction]) < _CONTRADICTS:
@@ -255,7 +257,9 @@ def _distance(shape: Floats, known: Bools) -> Floats:
     return np.asarray(distance / max(float(np.median(distance[known])), 1e-9))
 
 
-def _find_features(cube: Cube, bands: Bands, mask: Bools) -> tuple[Point, Point, Point] | None:
+def _find_features(
+    cube: Cube, bands: Bands, mask: Bools, direction: Direction | None
+) -> tuple[Point, Point, Point] | None:
     """Return right eye, left eye and mouth, or None where nothing lies as a face has them."""
     filled = ndimage.binary_fill_holes(mask)  # a mask may leave out the very eyes that are looked for
     size = math.sqrt(np.count_nonzero(filled))
@@ -269,7 +273,9 @@ def _find_features(cube: Cube, bands: Bands, mask: Bools) -> tuple[Point, Point,
     best: tuple[float, tuple[Point, Point, Point] | None] = (_LEAST_SCORE, None)
     for (first, second), mouth in itertools.product(itertools.combinations(eyes, 2), mouths):
         right, left = sorted((first, second), key=lambda eye: eye.column)
-        score = math.sqrt(right.strength * left.strength * mouth.strength) * _likelihood(right, left, mouth, size)
+        score = math.sqrt(right.strength * left.strength * mouth.strength) * _likelihood(
+            right, left, mouth, size, direction
+        )
         if score > best[0]:
             best = score, (right[:2], left[:2], mouth[:2])
     return best[1]
@@ -303,17 +309,19 @@ def _centre(signal: Floats, candidate: _Candidate, width_px: float) -> _Candidat
     return _Candidate(row, column, strength)
 
 
-def _likelihood(right: _Candidate, left: _Candidate, mouth: _Candidate, size: float) -> float:
+def _likelihood(
+    right: _Candidate, left: _Candidate, mouth: _Candidate, size: float, direction: Direction | None
+) -> float:
     """Return how much two places and a third look like the eyes and mouth of a face, within [0, 1]."""
     across = np.array([left.row - right.row, left.column - right.column])
     distance = float(np.hypot(*across))
     down = np.array([mouth.row - (left.row + right.row) / 2, mouth.column - (left.column + right.column) / 2])
     roll = math.atan2(across[0], across[1])
     along, height = float(down @ across) / distance, float(down[0] * across[1] - down[1] * across[0]) / distance
-    if abs(roll) > _LARGEST_ROLL or distance >= _WIDEST * height:
+    if abs(roll) > _LARGEST_ROLL or distance >= _WIDEST[direction] * height:
         return 0.0
     strange = (
-        (math.log(distance / height / _EYES_TO_HEIGHT) / _EYES_SPREAD) ** 2
+        (math.log(distance / height / _EYES_TO_HEIGHT[direction]) / _EYES_SPREAD) ** 2
         + (along / distance / _OFF_MIDDLE) ** 2
         + (math.log(height / size / _HEIGHT_TO_SIZE) / _HEIGHT_SPREAD) ** 2
         + (roll / _LARGEST_ROLL) ** 2

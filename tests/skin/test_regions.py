@@ -279,3 +279,14 @@ def test_a_pixel_between_a_value_and_none_has_none():
 def test_landmarks_on_a_line_are_refused():
     with pytest.raises(DataError, match="must not lie on one line"):
         align(np.ones((9, 9)), FACE, Landmarks((1.0, 1.0), (1.0, 3.0), (1.0, 5.0), 0.0, "features"), (9, 9))
+
+
+@pytest.mark.realdata
+def test_closed_eyes_of_a_real_face_with_its_chin_raised_are_not_sought_in_its_brows(real_scene):
+    regions = find_regions(real_scene.cube, VIS, real_scene.real_skin)
+    found = regions.landmarks
+    assert found.found_by == "features"
+    # Where a person sees the lashes, and the line between the lips.
+    for point, seen in ((found.right_eye, (302, 381)), (found.left_eye, (300, 450)), (found.mouth, (362, 419))):
+        assert math.dist(point, seen) < 5
+    assert set(REGIONS) <= set(regions.masks)
