@@ -112,7 +112,7 @@ def _refuse(path: Path, error: Exception) -> Never:
     if isinstance(error, pickle.UnpicklingError) and (named := _NAMED.search(said)):
         raise DataError(
             f"{path} must be a checkpoint of weights and plain values only; it names {named[1]}, and code of a file "
-            "is never run: ask for the state_dict alone, as `torch.save(network.state_dict(), FILE)` writes it."
+            "is never run: ask for a file of the network's state_dict alone."
         ) from error
     with path.open("rb") as opened:
         is_cut = opened.read(len(_ZIP)) == _ZIP and not zipfile.is_zipfile(path)

@@ -180,7 +180,7 @@ def test_a_file_that_names_code_is_refused_and_its_code_is_not_run(form, old, tm
     file = content if form == "toolbox" else {"schema": 2, "digest": "", "content": content}
     torch.save(file, tmp_path / "model.pt", _use_new_zipfile_serialization=not old)
     said = (
-        r"weights and plain values only; it names \w+\.system, and code of a file is never run: ask for the state_dict"
+        r"weights and plain values only; it names \w+\.system, and code of a file is never run: ask for a file of the network's state_dict"
     )
     with pytest.raises(DataError, match=said):
         load_checkpoint(tmp_path / "model.pt", "hscnn_plus")
