@@ -52,7 +52,7 @@ class MapKind:
 
 # The ends hold skin of the phantom's types I to VI, at 0.5 to 4 % of blood.
 _KINDS = (
-    MapKind("melanin_fraction", "Melanin", "share of the epidermis", 0.005, 0.4, is_log=True),
+    MapKind("melanin_fraction", "Melanin", "share of the epidermis", 0.005, 0.5, is_log=True),
     MapKind("blood_fraction", "Blood", "share of the dermis", 0.0, 0.06),
     MapKind("oxygenation", "Oxygenation", "share of the haemoglobin", 0.4, 1.0),
     MapKind("water_fraction", "Water", "share of the dermis", 0.4, 0.9),
@@ -60,7 +60,7 @@ _KINDS = (
     MapKind("erythema_index", "Erythema index", "", 10.0, 50.0),
     MapKind("erythema_index_dawson", "Erythema index (Dawson)", "", 0.0, 90.0),
     MapKind("water_index", "Water index", "", 0.0, 0.12),
-    MapKind("typology_angle", "Individual typology angle", "degrees", -60.0, 70.0),
+    MapKind("typology_angle", "Individual typology angle", "degrees", -90.0, 70.0),
 )
 KINDS: Mapping[str, MapKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
 """Every map there may be, by name."""

@@ -96,7 +96,7 @@ def test_ends_of_a_logarithmic_scale_are_numbered():
     figure = draw(maps_of(names=("melanin_fraction",)))
     bar = next(axes for axes in figure.axes if axes.get_label() == "<colorbar>")
     figure.draw_without_rendering()
-    assert [text.get_text() for text in bar.get_yticklabels()] == ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.4"]
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]
 
 
 def test_a_large_frame_gets_a_larger_sheet_and_small_ones_the_same():
