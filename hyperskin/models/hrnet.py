@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle
 
 from hyperskin.errors import ParamsError
-from hyperskin.models.padding import pad8
+from hyperskin.models.padding import pad_to_multiple
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ class Hrnet(nn.Module):
             ShapeError: H or W is 4 or less.
         """
         height, width = x.shape[-2:]
-        x = pad8(x).contiguous(memory_format=torch.channels_last)  # the layout the CPU's convolutions are fastest in
+        x = pad_to_multiple(x, 8)
+        x = x.contiguous(memory_format=torch.channels_last)  # the layout the CPU's convolutions are fastest in
 
         eighth = self.top1(pixel_unshuffle(x, 8))
         eighth = self.top3(self.top22(self.top21(eighth)))

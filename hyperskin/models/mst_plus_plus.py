@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from hyperskin.errors import ParamsError
-from hyperskin.models.padding import pad8
+from hyperskin.models.padding import pad_to_multiple
 
 _STRIP_NUMBERS = 1 << 18  # 1 MB of float32 per strip: the fourfold features between two layers stay in the cache
 _STRIP_ROWS = 16  # at least, or a strip's borders cost more than the cache saves
@@ -244,7 +244,7 @@ class MstPlusPlus(nn.Module):
             ShapeError: H or W is 4 or less.
         """
         height, width = x.shape[-2:]
-        embedded: Tensor = self.conv_in(pad8(x).permute(0, 2, 3, 1).contiguous())
+        embedded: Tensor = self.conv_in(pad_to_multiple(x, 8).permute(0, 2, 3, 1).contiguous())
         bands: Tensor = self.conv_out(self.body(embedded)) + embedded
         return bands.permute(0, 3, 1, 2)[..., :height, :width]
 

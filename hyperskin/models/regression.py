@@ -170,10 +170,7 @@ class RegressionSums:
             raise DataError("A regression must see at least one pixel; got none: check the split and the valid maps.")
         if not ridge >= 0:
             raise DataError(f"`ridge` must be 0 or more; got {ridge!r}.")
-        penalty = ridge * np.trace(self._gram) / len(self._gram)
-        regular = self._gram + penalty * np.eye(len(self._gram))
-        # Least squares again, for without a ridge the features of few pixels may not determine the weights.
-        weights = np.linalg.lstsq(regular, self._cross, rcond=None)[0]
+        weights = ridge_solution(self._gram, self._cross, ridge=ridge)
         return Regression(self.kind, self.transfer, self.in_channels, weights)
 
 
@@ -204,6 +201,31 @@ def fit_regression(
     sums = RegressionSums(kind, inputs.shape[-1], targets.shape[-1], transfer)
     sums.add(inputs, targets)
     return sums.solve(ridge=ridge)
+
+
+def ridge_solution(gram: Floats, cross: Floats, *, ridge: float) -> Floats:
+    """Return the weights (features, C) of least squares, from products of features with features and with targets."""
+    penalty = ridge * np.trace(gram) / len(gram)
+    # Least squares again, for without a ridge the features of few pixels may not determine the weights.
+    weights: Floats = np.linalg.lstsq(gram + penalty * np.eye(len(gram)), cross, rcond=None)[0]
+    return weights
+
+
+def root_exponents(channels: int) -> tuple[tuple[int, ...], ...]:
+    """Return the powers of the channels in every product of 1 to 3 of them whose root is no other's.
+
+    A product whose exponents have a common divisor is the power of another and repeats its root.
+
+    Examples:
+        >>> root_exponents(2)
+        ((1, 0), (0, 1), (1, 1), (2, 1), (1, 2))
+    """
+    return tuple(
+        exponents
+        for degree in range(1, _DEGREE + 1)
+        for exponents in _exponents(channels, degree)
+        if math.gcd(*exponents) == 1
+    )
 
 
 def feature_count(kind: str, in_channels: int) -> int:
@@ -238,17 +260,17 @@ def _root_polynomial_features(light: Floats) -> Floats:
     """Return the d-th root of every product of d = 1..3 channels, each function once.
 
     All grow with the light as the light itself does, so a darker picture of a scene gives a darker cube of the same
-    spectra. A product whose exponents have a common divisor is the power of another and repeats its root.
+    spectra.
 
     Source:
         Finlayson, Mackiewicz, Hurlbert: Color correction using root-polynomial regression, IEEE Transactions on Image
         Processing 24 (2015), doi:10.1109/TIP.2015.2405336.
     """
     positive = np.maximum(light, 0.0)
-    channels = light.shape[1]
     parts = [positive]
     for degree, root in ((2, np.sqrt), (3, np.cbrt)):
-        parts.append(_products(root(positive), [e for e in _exponents(channels, degree) if math.gcd(*e) == 1]))
+        chosen = [exponents for exponents in root_exponents(light.shape[1]) if sum(exponents) == degree]
+        parts.append(_products(root(positive), chosen))
     return np.hstack(parts)
 
 
