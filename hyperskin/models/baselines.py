@@ -1,4 +1,4 @@
-"""The three baseline networks by name: built anew, or loaded from a file of weights."""
+"""The networks by name, basal and three baselines: built anew, or loaded from a file of weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperskin.errors import DataError, ParamsError, UnknownNameError
+from hyperskin.models.basal import Basal, BasalConfig
 from hyperskin.models.hrnet import Hrnet, HrnetConfig
 from hyperskin.models.hscnn_plus import HscnnPlus, HscnnPlusConfig
 from hyperskin.models.mst_plus_plus import MstPlusPlus, MstPlusPlusConfig
@@ -21,13 +22,14 @@ class _Baseline(NamedTuple):
     """A network and the dataclass of its sizes."""
 
     network: Callable[[Any], nn.Module]
-    config: type[HscnnPlusConfig] | type[HrnetConfig] | type[MstPlusPlusConfig]
+    config: type[HscnnPlusConfig] | type[HrnetConfig] | type[MstPlusPlusConfig] | type[BasalConfig]
 
 
 _BASELINES = {
     "hscnn_plus": _Baseline(HscnnPlus, HscnnPlusConfig),
     "hrnet": _Baseline(Hrnet, HrnetConfig),
     "mst_plus_plus": _Baseline(MstPlusPlus, MstPlusPlusConfig),
+    "basal": _Baseline(Basal, BasalConfig),
 }
 NAMES = tuple(_BASELINES)
 _CHANNELS = ("in_channels", "out_channels")
@@ -36,16 +38,17 @@ _ALIKE = 0.5
 
 
 def build(name: str, *, in_channels: int, out_channels: int, **config: int) -> nn.Module:
-    """Return a baseline network with fresh random weights.
+    """Return a network with fresh random weights.
 
     Args:
-        name: "hscnn_plus", "hrnet" or "mst_plus_plus".
+        name: "hscnn_plus", "hrnet", "mst_plus_plus" or "basal".
         in_channels: Input channels: 3 for rgb, 4 for msi.
         out_channels: Bands that come out.
-        **config: Further sizes: `blocks` of hscnn_plus, `width` of hrnet, `stages` of mst_plus_plus.
+        **config: Further sizes: `blocks` of hscnn_plus, `width` of hrnet and basal, `stages` of mst_plus_plus.
 
     Returns:
-        A module (N, C_in, H, W) -> (N, C_out, H, W), float32, with the state_dict keys of the published checkpoints.
+        A module (N, C_in, H, W) -> (N, C_out, H, W), float32, with the state_dict keys of the published checkpoints,
+        where there are any.
         Its `size_multiple` is the number that exported graphs need H and W to be multiples of; the module itself pads.
 
     Raises:
@@ -70,7 +73,7 @@ def build(name: str, *, in_channels: int, out_channels: int, **config: int) -> n
 
 
 def config_of(name: str) -> dict[str, int]:
-    """Return the sizes that `build` takes for a network beside its channels, with their published values.
+    """Return the sizes that `build` takes for a network beside its channels, with their values in full size.
 
     Raises:
         UnknownNameError: There is no such network.
@@ -91,7 +94,7 @@ def load_checkpoint(path: Path | str, name: str) -> nn.Module:
     Args:
         path: A file of `torch.save`: a state_dict, a dict that holds one under "state_dict", or a checkpoint of ours.
             Keys may begin with "module.", as a network trained by DataParallel names them.
-        name: "hscnn_plus", "hrnet" or "mst_plus_plus".
+        name: "hscnn_plus", "hrnet", "mst_plus_plus" or "basal".
 
     Returns:
         The module on the CPU, float32, in training mode like any new one.
@@ -130,12 +133,12 @@ def network_of(file: WeightsFile, name: str) -> nn.Module:
 
 
 def sizes_of(network: nn.Module) -> dict[str, int]:
-    """Return the sizes of a baseline network beside its channels, as `build` takes them."""
+    """Return the sizes of a network beside its channels, as `build` takes them."""
     return {size: value for size, value in asdict(_config(network)).items() if size not in _CHANNELS}
 
 
 def channels_of(network: nn.Module) -> tuple[int, int]:
-    """Return how many channels a baseline network takes and gives."""
+    """Return how many channels a network takes and gives."""
     config = _config(network)
     return config.in_channels, config.out_channels
 
@@ -145,9 +148,9 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _config(network: nn.Module) -> HscnnPlusConfig | HrnetConfig | MstPlusPlusConfig:
+def _config(network: nn.Module) -> HscnnPlusConfig | HrnetConfig | MstPlusPlusConfig | BasalConfig:
     config = network.config
-    assert isinstance(config, HscnnPlusConfig | HrnetConfig | MstPlusPlusConfig)
+    assert isinstance(config, HscnnPlusConfig | HrnetConfig | MstPlusPlusConfig | BasalConfig)
     return config
 
 

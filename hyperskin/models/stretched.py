@@ -25,7 +25,12 @@ class Stretched(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the network answers to each picture of the batch, stretched by itself."""
-        darkest, brightest = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-        width = brightest - darkest
-        answer: Tensor = self.network((x - darkest) / width.where(width > 0, 1.0))
+        answer: Tensor = self.network(stretch(x))
         return answer
+
+
+def stretch(x: Tensor) -> Tensor:
+    """Return pictures (N, C, H, W) stretched to 0 .. 1, each by its own darkest and brightest value."""
+    darkest, brightest = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    width = brightest - darkest
+    return (x - darkest) / width.where(width > 0, 1.0)

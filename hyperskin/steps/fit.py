@@ -5,23 +5,24 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from hyperskin.data.frames import PairFiles, read_frame, read_views
+from hyperskin.data.frames import Frame, PairFiles, read_frame, read_views
 from hyperskin.data.manifest import Manifest
+from hyperskin.data.tensors import cube_to_tensor, tensor_to_cube
 from hyperskin.metrics.pointwise import mae, mrae
 from hyperskin.metrics.sam import sam
 from hyperskin.metrics.ssim import ssim
 from hyperskin.models.baselines import build, parameter_count
 from hyperskin.models.regression import RegressionSums
-from hyperskin.models.stretched import Stretched
+from hyperskin.models.stretched import Stretched, stretch
 from hyperskin.pairs import Pair
 from hyperskin.steps.evaluate import Reconstruct
 from hyperskin.steps.unit import Unit
@@ -32,6 +33,14 @@ from hyperskin.training.reconstruct import reconstruct
 _DATA_RANGE = 1.0
 _ERRORS = {"val_mae/full": mae, "val_mrae/full": mrae}  # validated where they choose the best epoch
 Capture = TypeVar("Capture")
+
+
+@runtime_checkable
+class StartsFromCaptures(Protocol):
+    """A network that has weights to begin a training with from what it is to be trained on."""
+
+    def start(self, frames: Iterable[Frame]) -> None:
+        """Take such weights; the captures come once, as each camera saw them."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,8 @@ def fit_regression(unit: Unit, manifest: Manifest, should_stop: Callable[[], boo
     sums = RegressionSums(
         unit.regression_kind, unit.pair.in_channels, unit.pair.out_channels, transfer=unit.recipe["transfer"]
     )
-    files = manifest.pair_files("train", unit.pair)
-    for file in until_stopped(tqdm(files, desc=f"fit {unit.model}", unit="capture", disable=None), should_stop):
-        for frame in read_views(file, unit.pair, cameras=unit.cameras):
-            sums.add(frame.input[frame.valid], frame.reference[frame.valid])
+    for frame in _read_training(unit, manifest, should_stop):
+        sums.add(frame.input[frame.valid], frame.reference[frame.valid])
     regression = sums.solve(ridge=unit.recipe["ridge"])
     return Fitted(regression.reconstruct, regression.parameter_count, None, {"train/pixels": float(sums.count)})
 
@@ -94,6 +101,12 @@ def fit_network(
     validation = manifest.pair_files("valid", unit.pair)
     recipe = make_recipe(unit)
     whole_frames = Stretched if recipe.stretches(unit.pair) else _as_it_is
+
+    def start() -> None:
+        if isinstance(network, StartsFromCaptures):
+            frames = _read_training(unit, manifest, should_stop)
+            network.start(map(_stretch_frame, frames) if recipe.stretches(unit.pair) else frames)
+
     trained = train(
         network,
         files=manifest.pair_files("train", unit.pair),
@@ -111,15 +124,16 @@ def fit_network(
         checkpoint=checkpoint,
         unit_key=unit.key,
         made_with=unit.facts(),
+        start=start,
         on_epoch=on_epoch,
         should_stop=should_stop,
         progress=_bar,
     )
-    network = whole_frames(trained.network)
+    result = whole_frames(trained.network)
     return Fitted(
-        reconstruct=lambda given: reconstruct(network, given, device=device),
-        parameter_count=parameter_count(network),
-        network=network,
+        reconstruct=lambda given: reconstruct(result, given, device=device),
+        parameter_count=parameter_count(result),
+        network=result,
         metrics={"train/best_epoch": float(trained.best_epoch), "train/best_val": trained.best_value},
     )
 
@@ -171,6 +185,19 @@ def validate(
         if monitor in _ERRORS:
             found.setdefault(monitor, []).append(_ERRORS[monitor](estimate, frame.reference, frame.valid))
     return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def _read_training(unit: Unit, manifest: Manifest, should_stop: Callable[[], bool]) -> Iterator[Frame]:
+    """Give the training captures as each camera saw them, one at a time."""
+    files = manifest.pair_files("train", unit.pair)
+    for file in until_stopped(tqdm(files, desc=f"fit {unit.model}", unit="capture", disable=None), should_stop):
+        yield from read_views(file, unit.pair, cameras=unit.cameras)
+
+
+def _stretch_frame(frame: Frame) -> Frame:
+    """Return a frame whose picture is stretched as `Stretched` does before its network."""
+    stretched = stretch(cube_to_tensor(frame.input)[None])[0]
+    return replace(frame, input=tensor_to_cube(stretched))
 
 
 def _as_it_is(network: nn.Module) -> nn.Module:

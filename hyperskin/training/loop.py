@@ -39,6 +39,10 @@ def no_progress(steps: Iterable[int], **_description: object) -> Iterable[int]:
     return steps
 
 
+def as_built() -> None:
+    """Let a network begin with the weights it was built with."""
+
+
 def never() -> bool:
     """Let a training go on to its end."""
     return False
@@ -57,6 +61,7 @@ def train(
     unit_key: str,
     on_epoch: Callable[[Epoch], None],
     made_with: Mapping[str, str] = {},
+    start: Callable[[], None] = as_built,
     should_stop: Callable[[], bool] = never,
     progress: Callable[..., Iterable[int]] = no_progress,
     cache_bytes: int = 4 * _GIB,
@@ -79,6 +84,8 @@ def train(
         on_epoch: Called with each finished epoch once it is saved; where a checkpoint is continued, first with all of
             its epochs again, so that none is lost between the two: whoever listens leaves out what it knows.
         made_with: All that decides the result, by name; a checkpoint made with anything else is refused.
+        start: Called before the first step, to give the network weights to begin with; not where a checkpoint is
+            continued.
         should_stop: Asked before every epoch and after every step.
         progress: Called as `tqdm` is, with the steps of an epoch, `desc`, `unit` and `unit_scale` (crops per step).
         cache_bytes: Keep the captures in memory, as stored, if they need no more than this; 0 never does.
@@ -97,7 +104,9 @@ def train(
         steps = recipe.epoch_steps(len(files))
         trainer = Trainer(network, recipe, device, steps_per_epoch=steps)
         found = load_checkpoint(checkpoint, unit_key=unit_key, made_with=made_with)
-        if found is not None:
+        if found is None:
+            start()
+        else:
             trainer.restore(found)
             _log.info("going on after %s from %s", _place(trainer), checkpoint)
             for epoch in trainer.history:
