@@ -26,7 +26,7 @@ from hyperskin.sources.phantom import CAPTURES
 from hyperskin.spectral.responses import camera_slug
 
 FILE_NAME = "params.yaml"
-NETWORKS = ("hscnn_plus", "hrnet", "mst_plus_plus")
+NETWORKS = ("hscnn_plus", "hrnet", "mst_plus_plus", "basal")
 """The networks of `hyperskin.models.baselines`, which loads torch."""
 ALL = "all"
 """In the place of a camera: every rendered one."""
@@ -163,6 +163,7 @@ class OwnRecipe(_Section):
     learning_rate: float | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, ge=1)
     loss: Literal["l1", "mrae"] | None = None
+    exposure_jitter: float | None = Field(default=None, ge=0, le=1)
 
 
 class NetworkParams(OwnRecipe):
@@ -215,6 +216,7 @@ class TrainParams(_Section):
     loss: Literal["l1", "mrae"]
     precision: Literal["fp32", "bf16", "fp16"]
     augment: bool
+    exposure_jitter: float = Field(ge=0, le=1)
     input_scale: Literal["fixed", "min_max"]
     monitor: Literal["val_sam/masked", "val_mae/full", "val_mrae/full"]
     seed: int = Field(ge=0)
@@ -333,6 +335,17 @@ class Params(_Section):
                 raise ValueError(
                     f"`train.{key}` must be among `render.cameras` ({', '.join(rendered)}); got {strangers[0]!r}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pictures_are_encoded(self) -> Self:
+        recipes = [own for network in self.train.models.values() for own in (network, *network.by_pair.values())]
+        jitters = [self.train.exposure_jitter, *(own.exposure_jitter or 0.0 for own in recipes)]
+        if self.render.transfer != "srgb" and ("basal" in self.train.models or any(jitters)):
+            raise ValueError(
+                "`render.transfer` must be srgb where `train` has basal or an `exposure_jitter`, which take that curve "
+                f"away; got {self.render.transfer!r}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ def _write(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
 def test_the_shipped_parameters_are_read(tmp_path: Path) -> None:
     params = Params.read(_write(tmp_path))
     assert params.train.final_learning_rate == 1e-6
-    assert list(params.train.models) == ["hscnn_plus", "hrnet", "mst_plus_plus"]
+    assert list(params.train.models) == ["hscnn_plus", "hrnet", "mst_plus_plus", "basal"]
     assert params.train.models["hscnn_plus"].config() == {"blocks": 3}
 
 

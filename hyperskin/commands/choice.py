@@ -49,7 +49,7 @@ PROFILES = {
         subjects=12,
         size_px=64,
         reference_lines=20,
-        networks={"hscnn_plus": "blocks: 3", "hrnet": "width: 8", "mst_plus_plus": "stages: 1"},
+        networks={"hscnn_plus": "blocks: 3", "hrnet": "width: 8", "mst_plus_plus": "stages: 1", "basal": ""},
         seconds="75",
         trials=8,
         trial_epochs="null",
@@ -66,7 +66,7 @@ PROFILES = {
         subjects=24,
         size_px=128,
         reference_lines=20,
-        networks={"hscnn_plus": "blocks: 6", "hrnet": "width: 16", "mst_plus_plus": "stages: 2"},
+        networks={"hscnn_plus": "blocks: 6", "hrnet": "width: 16", "mst_plus_plus": "stages: 2", "basal": ""},
         seconds="1200",
         trials=20,
         trial_epochs="null",
@@ -82,7 +82,7 @@ PROFILES = {
         subjects=51,
         size_px=1024,
         reference_lines=100,
-        networks={"hscnn_plus": "blocks: 30", "hrnet": "width: 64", "mst_plus_plus": "stages: 3"},
+        networks={"hscnn_plus": "blocks: 30", "hrnet": "width: 64", "mst_plus_plus": "stages: 3", "basal": ""},
         seconds="null",
         trials=30,
         trial_epochs="10",
@@ -177,11 +177,14 @@ def _training(profile: Profile, recipe: TrainingRecipe, crop_px: int) -> dict[st
     """Return how networks are trained: as the recipe says, and where it says nothing, as suits the profile's size."""
     is_full = profile.seconds == "null"
     own_rates = recipe.own_rates if recipe.learning_rate else profile.own_rates
+    networks = {
+        name: (size, f"learning_rate: {own_rates[name]}" if name in own_rates else "", recipe.own.get(name, ""))
+        for name, size in profile.networks.items()
+    }
     takes_steps = recipe.full_steps is not None and (is_full or recipe.full_steps == "null")
     return {
         "networks": "\n".join(
-            f"    {name}: {{{size}{f', learning_rate: {own_rates[name]}' if name in own_rates else ''}}}"
-            for name, size in profile.networks.items()
+            f"    {name}: {{{', '.join(filter(None, values))}}}" for name, values in networks.items()
         ),
         "epochs": recipe.full_epochs if is_full else "null",
         "steps_per_epoch": recipe.full_steps if takes_steps else profile.steps_per_epoch,

@@ -20,6 +20,7 @@ class TrainingRecipe:
         batch_size: Crops per step.
         learning_rate: First rate of Adam.
         own_rates: The same for single networks.
+        own: What else single networks train with, as it stands in params.yaml.
         schedule: How the rate goes down.
         loss: What is minimised.
         precision: Of a training on a GPU.
@@ -36,6 +37,7 @@ class TrainingRecipe:
     batch_size: str | None = None
     learning_rate: str | None = None
     own_rates: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
     schedule: str = "cosine"
     loss: str = "l1"
     precision: str | None = None
@@ -50,6 +52,7 @@ RECIPES: dict[RecipeName, TrainingRecipe] = {
     "ours": TrainingRecipe(
         explanation="one cosine, crops within the frames, flips and turns; the epoch of the best masked angle",
         full_epochs="100",
+        own={"basal": "learning_rate: 2e-3, batch_size: 4, exposure_jitter: 0.7"},
     ),
     "paper": TrainingRecipe(
         explanation="what the text of Hyper-Skin (2023) says",

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hyperskin.data.chunks import Window
 from hyperskin.data.cubefile import OFFSET, decode_reflectance, encode_reflectance
+from hyperskin.data.exposure import GAINS, expose
 from hyperskin.data.frames import Frame, FrameReader, PairFiles, StoredFrame, decode_input, read_frame
 from hyperskin.data.scaling import Span, find_span, stretch_rgb
 from hyperskin.data.tensors import cubes_to_batch
@@ -36,6 +37,7 @@ class Crop(NamedTuple):
         flip: Whether it is mirrored left to right, before turning.
         quarter_turns: 0 to 3 turns by 90 degrees.
         camera: Number of the camera whose picture is taken.
+        gain: What its light is multiplied by.
     """
 
     capture: int
@@ -44,6 +46,7 @@ class Crop(NamedTuple):
     flip: bool = False
     quarter_turns: int = 0
     camera: int = 0
+    gain: float = 1.0
 
 
 class Batch(NamedTuple):
@@ -65,12 +68,14 @@ def draw_crops(
     padding_px: int = 0,
     stride_px: int = 1,
     camera_count: int = 1,
+    exposure_jitter: float = 0.0,
 ) -> list[Crop]:
     """Return the `count` crops of one epoch; equal arguments give equal crops, whoever reads them.
 
     Every capture comes equally often (to within one), in random order; positions are uniform over those that lie
     `stride_px` apart on the frame with `padding_px` around it, from its upper left corner on, and so is the camera
-    over `camera_count`. How many cameras there are moves no crop.
+    over `camera_count`. With probability `exposure_jitter` a crop is taken in another light. Neither how many cameras
+    there are nor how likely other light is moves a crop.
     """
     generator = torch.Generator().manual_seed(_mix(seed, epoch))
     rounds = math.ceil(count / len(shapes))
@@ -82,8 +87,11 @@ def draw_crops(
         turns = torch.randint(4, (count,), generator=generator)
     else:
         flips, turns = torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.int64)
-    cameras = torch.randint(camera_count, (count,), generator=generator)  # last, so that it changes nothing before it
-    columns = (order, corners[:, 0], corners[:, 1], flips, turns, cameras)
+    cameras = torch.randint(camera_count, (count,), generator=generator)  # after those, so that it changes none
+    exposed, place = torch.rand((2, count), generator=generator, dtype=torch.float64)
+    least, most = map(math.log, GAINS)
+    gains = torch.where(exposed < exposure_jitter, torch.exp(least + (most - least) * place), 1.0)
+    columns = (order, corners[:, 0], corners[:, 1], flips, turns, cameras, gains)
     return [Crop(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
@@ -213,6 +221,8 @@ class CropBatches(Dataset[Batch]):
     def _read(self, crop: Crop) -> StoredFrame:
         black = self._captures.rgb_span(crop.capture, camera=crop.camera)[0] if self._stretched else 0
         patch = _read_padded(self._captures, crop, self._crop_px, black=black)
+        if crop.gain != 1:
+            patch = expose(patch, crop.gain)
         return StoredFrame(
             tuple(_turn(values, crop) for values in patch.inputs), _turn(patch.target, crop), _turn(patch.valid, crop)
         )

@@ -52,7 +52,7 @@ def import_model(
 
     Args:
         file: The file of weights.
-        model: Which network it is: hscnn_plus, hrnet or mst_plus_plus.
+        model: Which network it is: hscnn_plus, hrnet, mst_plus_plus or basal.
         pair: What it reconstructs: rgb_vis (3 -> 31), msi_nir (4 -> 31) or msi_visnir (4 -> 61).
         input_scale: How the network wants a picture. fixed: rgb / 255. min_max: each picture stretched, (x - min) /
             (max - min) over all its pixels and channels, as the MST++ authors' training (NTIRE) and the published

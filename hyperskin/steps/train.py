@@ -41,7 +41,7 @@ def train(
     before ended well: a regression takes less time than the start of a process. Ctrl-C saves a checkpoint first.
 
     Args:
-        model: hscnn_plus, hrnet, mst_plus_plus, or regression_mean, _linear, _polynomial, _root_polynomial.
+        model: hscnn_plus, hrnet, mst_plus_plus, basal, or regression_mean, _linear, _polynomial, _root_polynomial.
         pair: rgb_vis, msi_nir or msi_visnir.
         camera: On whose pictures, as it stands in `train.cameras`: one camera, several ("cie + sim28_01"), or all;
             default: one training after the other for everything that stands there.

@@ -45,7 +45,7 @@ def tune(
     `train-all` with the profile `tuned` trains the best recipes in full.
 
     Args:
-        model: hscnn_plus, hrnet or mst_plus_plus.
+        model: hscnn_plus, hrnet, mst_plus_plus or basal.
         pair: rgb_vis, msi_nir or msi_visnir.
         trials: How many recipes are tried, by all workers together; default: `sweep.trials`.
         worker: Number of this worker, so that workers choose differently.

@@ -175,6 +175,7 @@ def _schedule(
             padding_px=recipe.crop_padding_px,
             stride_px=recipe.crop_stride_px,
             camera_count=camera_count,
+            exposure_jitter=recipe.exposure_jitter,
         )
         for step in range(first_step if epoch == first_epoch else 0, steps_per_epoch):
             yield crops[step * recipe.batch_size : (step + 1) * recipe.batch_size]

@@ -50,6 +50,7 @@ class Recipe:
         mrae_floor: Floor of the relative error's divisor, for "mrae".
         precision: "fp32", or autocast "bf16" or "fp16".
         augment: Mirror and turn the crops at random, all eight ways.
+        exposure_jitter: Probability that a crop is taken in other light, 0.2 to 1.2 times as much.
         crop_padding_px: Zeros around every frame, in input and reference alike; crops may hold them, and they count.
         crop_stride_px: Crops lie at multiples of this from the corner.
         input_scale: How a picture is scaled before the network sees it.
@@ -71,6 +72,7 @@ class Recipe:
     mrae_floor: float = 0.01
     precision: Precision = "fp32"
     augment: bool = True
+    exposure_jitter: float = 0.0
     crop_padding_px: int = 0
     crop_stride_px: int = 1
     input_scale: InputScale = "fixed"
@@ -95,6 +97,13 @@ class Recipe:
             raise ParamsError(
                 f"`train.final_learning_rate` must lie between 0 and `train.learning_rate` = {self.learning_rate:g}; "
                 f"got {self.final_learning_rate:g}."
+            )
+        if not 0 <= self.exposure_jitter <= 1:
+            raise ParamsError(f"`train.exposure_jitter` must lie between 0 and 1; got {self.exposure_jitter}.")
+        if self.exposure_jitter and self.input_scale == "min_max":
+            raise ParamsError(
+                "`train.exposure_jitter` must be 0 where `train.input_scale` is min_max, which undoes it in the picture"
+                f" alone; got {self.exposure_jitter}: write 0.0."
             )
         for name in ("seed", "crop_padding_px"):
             if getattr(self, name) < 0:

@@ -72,6 +72,7 @@ SPACES = {
     "hscnn_plus": Space(learning_rate=(1e-4, 4e-3)),
     "hrnet": Space(learning_rate=(1e-4, 4e-3)),
     "mst_plus_plus": Space(learning_rate=(1e-4, 5e-3)),
+    "basal": Space(learning_rate=(4e-4, 1e-2)),
 }
 
 

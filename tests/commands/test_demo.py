@@ -97,16 +97,16 @@ def test_the_demo_ends_with_a_table_a_sheet_and_what_to_try_and_the_second_call_
         "reports/report.html",
     ):
         assert line in first.stdout
-    assert "10 models, 2 at a time" in first.stderr
+    assert "12 models, 2 at a time" in first.stderr
     assert "Traceback" not in first.stdout + first.stderr
-    assert "10 finished runs" in (small.root / "reports/report.md").read_text()
+    assert "12 finished runs" in (small.root / "reports/report.md").read_text()
     sheet = small.root / "reports/overview.png"
     made = sheet.stat().st_mtime_ns
     second = small.run("hyperskin", "demo")
     assert "every model is finished already" in second.stderr
     assert "## rgb_vis, test set" in second.stdout
     assert sheet.stat().st_mtime_ns == made
-    assert "Training: 10" not in second.stderr
+    assert "Training: 12" not in second.stderr
     assert "Report:" not in second.stderr
 
 

@@ -11,6 +11,7 @@ import torch
 
 from hyperskin.data import patches
 from hyperskin.data.cubefile import encode_reflectance
+from hyperskin.data.exposure import expose_rgb
 from hyperskin.data.frames import PairFiles, read_frame
 from hyperskin.data.patches import (
     Batch,
@@ -53,6 +54,27 @@ def test_equal_seeds_and_epochs_give_equal_crops() -> None:
 @pytest.mark.parametrize("change", [{"seed": 1}, {"epoch": 2}])
 def test_another_seed_or_epoch_gives_other_crops(change: dict[str, int]) -> None:
     assert _draw() != _draw(**change)
+
+
+def test_other_light_is_as_likely_as_asked_and_moves_no_crop() -> None:
+    crops = _draw(4000, exposure_jitter=0.7, camera_count=2)
+    gains = np.array([crop.gain for crop in crops if crop.gain != 1])
+    assert len(gains) == pytest.approx(2800, abs=100)
+    assert 0.2 <= gains.min() < 0.21 < 1.18 < gains.max() <= 1.2
+    assert np.log(gains).mean() == pytest.approx(np.log(0.2 * 1.2) / 2, abs=0.03)
+    assert [crop._replace(gain=1.0) for crop in crops] == _draw(4000, camera_count=2)
+
+
+@pytest.mark.parametrize("pair_name", PAIRS)
+def test_a_crop_in_other_light_is_the_exposed_crop(files: list[PairFiles], pair_name: str) -> None:
+    pair = find_pair(pair_name)
+    crops = [Crop(0, 3, 5, True, 1, gain=0.5), Crop(0, 3, 5, True, 1)]
+    with StoredCaptures(files, pair, cameras=["cie"]) as stored:
+        batch = CropBatches(stored, crop_px=16)[crops]
+    np.testing.assert_allclose(batch.reference[0], 0.5 * batch.reference[1], atol=1e-4)
+    picture = np.rint(255 * batch.input[:, :3].numpy()).astype(np.uint8)
+    np.testing.assert_array_equal(picture[0], expose_rgb(picture[1], 0.5))
+    np.testing.assert_allclose(batch.input[0, 3:], 0.5 * batch.input[1, 3:], atol=1e-4)
 
 
 def test_seed_and_epoch_are_not_just_added() -> None:
@@ -381,7 +403,7 @@ def seen_by_three(write_capture: WriteCapture) -> list[PairFiles]:
 
 def test_more_cameras_move_no_crop() -> None:
     one, three = _draw(300), _draw(300, camera_count=3)
-    assert [crop[:-1] for crop in three] == [crop[:-1] for crop in one]
+    assert [crop._replace(camera=0) for crop in three] == one
     assert {crop.camera for crop in one} == {0}
 
 

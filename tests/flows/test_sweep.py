@@ -165,7 +165,8 @@ def test_a_search_whose_last_worker_could_not_tell_is_told_in_the_end(sweeps):
 
 def test_regressions_have_nothing_to_search(sweeps):
     params = Params.read(sweeps.root / FILE_NAME)
-    names = [(model, pair) for model in ("hscnn_plus", "hrnet", "mst_plus_plus") for pair in ("rgb_vis", "msi_nir")]
+    networks = ("hscnn_plus", "hrnet", "mst_plus_plus", "basal")
+    names = [(model, pair) for model in networks for pair in ("rgb_vis", "msi_nir")]
     assert choose_networks(params, None, None) == names
     assert choose_networks(params, ["hrnet", "regression_mean"], ["msi_nir"]) == [("hrnet", "msi_nir")]
     with pytest.raises(UnknownNameError, match="`models` must name a network; regression_mean has no recipe"):

@@ -23,7 +23,7 @@ from hyperskin.errors import ServiceError, UnknownNameError
 from hyperskin.params import FILE_NAME, Params
 
 REGRESSIONS = ["regression_mean", "regression_linear", "regression_polynomial", "regression_root_polynomial"]
-NETWORKS = ["hscnn_plus", "hrnet", "mst_plus_plus"]
+NETWORKS = ["hscnn_plus", "hrnet", "mst_plus_plus", "basal"]
 PAIRS = ["rgb_vis", "msi_nir"]
 TOGETHER = ".".join(REGRESSIONS)
 
@@ -42,7 +42,7 @@ def test_the_regressions_come_first_on_all_pairs(project):
     units = choose_units(Params.read(project.root / FILE_NAME), None, None)
 
     assert units[: len(REGRESSIONS) * 2] == [(model, pair, "cie") for model in REGRESSIONS for pair in PAIRS]
-    assert [unit.model for unit in units[-6::2]] == NETWORKS
+    assert [unit.model for unit in units[-2 * len(NETWORKS) :: 2]] == NETWORKS
 
 
 def test_the_regressions_of_a_pair_share_a_process(project):
@@ -76,7 +76,7 @@ def test_an_empty_restriction_is_none(project):
     [
         (
             {"models": ["unet"]},
-            "`models` must be among regression_mean, .*, mst_plus_plus, as in params.yaml; got 'unet'",
+            "`models` must be among regression_mean, .*, basal, as in params.yaml; got 'unet'",
         ),
         ({"pairs": ["rgb_swir"]}, "`pairs` must be among rgb_vis, msi_nir, as in params.yaml; got 'rgb_swir'"),
     ],
@@ -96,7 +96,7 @@ def test_one_broken_training_stops_no_other_and_is_named_in_the_end(project):
     assert len(project.trained()) == 1 + len(NETWORKS)
     assert (project.notes / "compare.end").exists()
     assert str(caught.value) == (
-        "All 7 trainings and the comparison must end well, and these did not: "
+        "All 8 trainings and the comparison must end well, and these did not: "
         "hscnn_plus on rgb_vis (the loss must be finite; it is nan). "
         "Mend it and run train-all again: what is finished is skipped."
     )

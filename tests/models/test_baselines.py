@@ -7,7 +7,7 @@ from torch.export import Dim
 from hyperskin.errors import ParamsError, UnknownNameError
 from hyperskin.models.baselines import NAMES, build, config_of, load_checkpoint, parameter_count
 
-SMALL = {"hscnn_plus": {"blocks": 2}, "hrnet": {"width": 8}, "mst_plus_plus": {"stages": 1}}
+SMALL = {"hscnn_plus": {"blocks": 2}, "hrnet": {"width": 8}, "mst_plus_plus": {"stages": 1}, "basal": {}}
 CHANNELS = ((3, 31), (4, 31), (4, 61), (3, 61))
 COUNTS = {
     ("hscnn_plus", 30): (4_645_504, 4_646_080, 4_678_720, 4_678_144),
@@ -60,15 +60,20 @@ def test_frames_of_any_size_keep_it(name):
 
 
 def test_networks_say_which_sizes_their_graphs_take():
-    assert {name: small(name).size_multiple for name in NAMES} == {"hscnn_plus": 1, "hrnet": 8, "mst_plus_plus": 8}
+    assert {name: small(name).size_multiple for name in NAMES} == {
+        "hscnn_plus": 1,
+        "hrnet": 8,
+        "mst_plus_plus": 8,
+        "basal": 2,
+    }
 
 
 def test_sizes_beside_the_channels_are_listed():
-    assert [config_of(name) for name in NAMES] == [{"blocks": 30}, {"width": 64}, {"stages": 3}]
+    assert [config_of(name) for name in NAMES] == [{"blocks": 30}, {"width": 64}, {"stages": 3}, {"width": 24}]
 
 
 def test_an_unknown_network_lists_the_known_ones():
-    message = "`name` of a network must be one of hscnn_plus, hrnet, mst_plus_plus; got 'unet'"
+    message = "`name` of a network must be one of hscnn_plus, hrnet, mst_plus_plus, basal; got 'unet'"
     with pytest.raises(UnknownNameError, match=message):
         build("unet", in_channels=3, out_channels=31)
     with pytest.raises(UnknownNameError, match=message):

@@ -7,7 +7,7 @@ from torch import nn
 from hyperskin.models.baselines import NAMES, build, parameter_count
 from hyperskin.models.stretched import Stretched
 
-SIZES = {"hscnn_plus": {"blocks": 1}, "hrnet": {"width": 8}, "mst_plus_plus": {"stages": 1}}
+SIZES = {"hscnn_plus": {"blocks": 1}, "hrnet": {"width": 8}, "mst_plus_plus": {"stages": 1}, "basal": {}}
 
 
 @pytest.fixture

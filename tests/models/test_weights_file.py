@@ -21,7 +21,7 @@ from hyperskin.models.baselines import (
 )
 from hyperskin.models.digest import content_digest
 
-SMALL = {"hscnn_plus": {"blocks": 2}, "hrnet": {"width": 8}, "mst_plus_plus": {"stages": 2}}
+SMALL = {"hscnn_plus": {"blocks": 2}, "hrnet": {"width": 8}, "mst_plus_plus": {"stages": 2}, "basal": {"width": 8}}
 CHANNELS = ((3, 31), (4, 31), (4, 61))
 COUNTS = {
     ("hscnn_plus", 30): (4_645_504, 4_646_080, 4_678_720),

@@ -16,6 +16,7 @@ from hyperskin.commands.choice import bare_params
 from hyperskin.commands.recipes import RECIPES
 from hyperskin.data.frames import PairFiles, read_frame
 from hyperskin.data.manifest import Manifest
+from hyperskin.models.basal_start import Start, StartSums
 from hyperskin.models.baselines import build
 from hyperskin.models.stretched import Stretched
 from hyperskin.pairs import find_pair
@@ -54,10 +55,13 @@ def _unit(recipe: str, pair: str = "rgb_vis", **train: Any) -> Unit:
     padding = {"crop_padding_px": 16} if values["train"]["crop_padding_px"] else {}
     steps = {} if values["train"]["steps_per_epoch"] is None else {"steps_per_epoch": 3}
     values["train"] |= {**SMALL, **padding, **steps, **train}
-    return Unit.of("hscnn_plus", pair, Params.parse(values, "x"), Manifest(Path(), "cave", {}, {}, "d"))
+    [model] = values["train"]["models"]
+    return Unit.of(model, pair, Params.parse(values, "x"), Manifest(Path(), "cave", {}, {}, "d"))
 
 
-def _fit(unit: Unit, files: list[PairFiles], folder: Path) -> tuple[Fitted, list[Epoch]]:
+def _fit(
+    unit: Unit, files: list[PairFiles], folder: Path, should_stop: Callable[[], bool] = lambda: False
+) -> tuple[Fitted, list[Epoch]]:
     told: list[Epoch] = []
     fitted = fit_network(
         unit,
@@ -65,7 +69,7 @@ def _fit(unit: Unit, files: list[PairFiles], folder: Path) -> tuple[Fitted, list
         device=CPU,
         checkpoint=folder / "last.pt",
         on_epoch=told.append,
-        should_stop=lambda: False,
+        should_stop=should_stop,
     )
     return fitted, told
 
@@ -103,6 +107,72 @@ def test_what_is_handed_on_takes_frames_as_they_are_stored(files: list[PairFiles
 def test_an_infrared_band_goes_in_as_stored(files: list[PairFiles], tmp_path: Path) -> None:
     fitted, _ = _fit(_unit("reference-2023", pair="msi_nir", epochs=1), files, tmp_path)
     assert not isinstance(fitted.network, Stretched)
+
+
+# Starting from the training captures
+
+
+def _basal(recipe: str = "ours", **train: Any) -> Unit:
+    return _unit(recipe, models={"basal": {"width": 4}}, learning_rate=1e-9, final_learning_rate=1e-9, **train)
+
+
+class Interrupted:
+    """Says to stop when it is asked for the nth time."""
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_network_starts_from_what_each_camera_saw(
+    write_capture: Callable[..., PairFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write_capture(f"p{i:03d}_neutral_front", seed=i, cameras={"cie": 0, "nikon": 1}) for i in (1, 2)]
+    unit = replace(_basal(epochs=1), cameras=("cie", "nikon"))
+    seen: list[npt.NDArray[np.float32]] = []
+    monkeypatch.setattr(StartSums, "add", lambda _, frame: seen.append(frame.input))
+    monkeypatch.setattr(StartSums, "solve", lambda _, rank: Start(*(np.zeros(s) for s in ((14, 12), (12, 31), 12))))
+    fitted, _ = _fit(unit, files, tmp_path)
+    views = [(file, camera) for file in files for camera in ("cie", "nikon")]
+    for input, (file, camera) in zip(seen, views, strict=True):  # noqa: A001 - what a pair calls it
+        np.testing.assert_array_equal(input, read_frame(file, PAIR, camera=camera).input)
+    assert fitted.parameter_count < 20_000
+
+
+def test_a_network_starts_from_pictures_as_it_will_see_them(files: list[PairFiles], tmp_path: Path) -> None:
+    fitted, _ = _fit(_basal("reference-2023", epochs=1), files, tmp_path)
+    network = build("basal", in_channels=3, out_channels=31, width=4)
+    frames = [read_frame(file, PAIR, camera="cie") for file in files]
+    spans = [(frame.input.min(), frame.input.max()) for frame in frames]
+    network.start(
+        replace(frame, input=(frame.input - least) / (most - least))
+        for frame, (least, most) in zip(frames, spans, strict=True)
+    )
+    assert isinstance(fitted.network, Stretched)
+    for name, weights in network.state_dict().items():
+        if name.startswith(("stem", "basis", "spread")):  # a rate of 1e-9 moves them hardly
+            torch.testing.assert_close(fitted.network.network.state_dict()[name], weights, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("nth", [1, 6, 12])
+def test_an_interrupted_network_is_not_started_again(
+    files: list[PairFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    whole, _ = _fit(_basal(), files, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        _fit(_basal(), files, tmp_path, should_stop=Interrupted(nth))
+    if (tmp_path / "last.pt").exists():
+        monkeypatch.setattr(StartSums, "add", None)
+    else:
+        assert nth == 1  # while it started
+    again, _ = _fit(_basal(), files, tmp_path)
+    assert whole.network is not None
+    assert again.network is not None
+    for name, weights in whole.network.state_dict().items():
+        assert torch.equal(weights, again.network.state_dict()[name])
 
 
 def _half(given: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

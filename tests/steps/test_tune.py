@@ -97,14 +97,17 @@ def test_a_trial_is_a_unit_of_its_own_and_the_same_whoever_tries_it_again(folder
 def test_every_network_and_pair_of_params_is_a_search(folder: Path) -> None:
     found = plans(Params.read("params.yaml"), Manifest.read(Path("data/manifest.json")))
     assert [(plan.unit.model, plan.unit.pair.name) for plan in found] == [
-        (model, pair) for model in ("hscnn_plus", "hrnet", "mst_plus_plus") for pair in ("rgb_vis", "msi_nir")
+        (model, pair) for model in ("hscnn_plus", "hrnet", "mst_plus_plus", "basal") for pair in ("rgb_vis", "msi_nir")
     ]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"model": "regression_mean"}, "a network with a space to search, hscnn_plus, hrnet, mst_plus_plus; got"),
+        (
+            {"model": "regression_mean"},
+            "a network with a space to search, hscnn_plus, hrnet, mst_plus_plus, basal; got",
+        ),
         ({"model": "unet"}, "`model` must be one of regression_mean"),
         ({"pair": "msi_nir"}, "needs the cubes nir"),
         ({"trials": 0}, "`trials` must be at least 1; got 0"),
@@ -157,7 +160,7 @@ def test_the_profile_holds_the_recipes_of_searches_at_their_end_that_beat_those_
     assert path == Path("params.tuned.yaml")
     own = {name: network.by_pair for name, network in Params.read(path).train.models.items()}
     assert {name: list(by_pair) for name, by_pair in own.items()} == {
-        "hscnn_plus": [], "hrnet": ["rgb_vis"], "mst_plus_plus": [],
+        "hscnn_plus": [], "hrnet": ["rgb_vis"], "mst_plus_plus": [], "basal": [],
     }  # fmt: skip
     best = better.best()
     assert best is not None
@@ -359,7 +362,7 @@ def test_a_stop_takes_seconds_and_leaves_the_trial_to_be_gone_on_with(prepared: 
 
 @pytest.mark.slow
 def test_recipes_that_diverge_are_told_and_nothing_is_recommended(prepared: Project) -> None:
-    prepared.edit("learning_rate: 2e-3", "learning_rate: 1e30")
+    prepared.edit("\n  learning_rate: 2e-3", "\n  learning_rate: 1e30")
     said = prepared.run(*TUNE, "1").stderr
     assert "0 trials complete, 1 pruned, 0 failed" in said
     assert "No recipe was trained to its end, so none is recommended" in said
@@ -379,7 +382,8 @@ print("\\n".join(train_all_units(Path.cwd(), models=["hscnn_plus"], profile="tun
 
 @pytest.mark.slow
 def test_a_sweep_is_one_command_and_its_best_recipe_is_trained_in_full(prepared: Project) -> None:
-    for name in ("hrnet: {width: 8}", "mst_plus_plus: {stages: 1}"):
+    basal = "basal: {learning_rate: 2e-3, batch_size: 4, exposure_jitter: 0.7}"
+    for name in ("hrnet: {width: 8}", "mst_plus_plus: {stages: 1}", basal):
         prepared.edit(f"    {name}\n", "")
     prepared.edit("trials: 8", "trials: 3")
     prepared.edit("epochs: null\n", "epochs: 3\n")

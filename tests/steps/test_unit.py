@@ -172,7 +172,7 @@ def test_a_champion_is_examined_with_the_first_camera_of_the_first_training() ->
 
 def test_the_regressions_come_first() -> None:
     assert model_names(_params())[:2] == ["regression_mean", "regression_linear"]
-    assert model_names(_params())[-3:] == ["hscnn_plus", "hrnet", "mst_plus_plus"]
+    assert model_names(_params())[-4:] == ["hscnn_plus", "hrnet", "mst_plus_plus", "basal"]
 
 
 def test_an_unknown_model_lists_the_known() -> None:

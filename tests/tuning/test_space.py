@@ -69,5 +69,5 @@ def test_no_rate_falls_below_the_final_rate():
 
 
 def test_an_unknown_network_lists_the_known():
-    with pytest.raises(UnknownNameError, match=r"hscnn_plus, hrnet, mst_plus_plus; got 'unet'"):
+    with pytest.raises(UnknownNameError, match=r"hscnn_plus, hrnet, mst_plus_plus, basal; got 'unet'"):
         find_space("unet", RECIPE)
