@@ -28,7 +28,7 @@ from torch.nn.functional import (
     relu,
 )
 
-from hyperskin.models.baselines import NAMES, build
+from hyperskin.models.baselines import build
 
 State = Mapping[str, Tensor]
 Plain = Callable[[State, Tensor], Tensor]
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Ratios of our networks against their plain formulations.")
     parser.add_argument("--size", type=int, default=128, help="height and width of the frame in px")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--models", nargs="+", default=NAMES, choices=NAMES)
+    parser.add_argument("--models", nargs="+", default=list(PLAIN), choices=PLAIN)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(1)
