@@ -135,6 +135,22 @@ def test_who_stands_in_a_group_is_not_asked_for_here() -> None:
     assert _with_cameras("[sim28]", "[sim28_05]", "[sim28_06]").train.cameras == ("sim28_05",)
 
 
+@pytest.mark.parametrize(
+    "model", ["basal: {}", "hrnet: {exposure_jitter: 0.1}", "hrnet: {by_pair: {rgb_vis: {exposure_jitter: 0.1}}}"]
+)
+def test_what_takes_the_srgb_curve_away_needs_pictures_that_have_it(model: str) -> None:
+    values = YAML(typ="safe", pure=True).load(shipped_params())
+    values["train"]["models"] = YAML(typ="safe", pure=True).load(model)
+    assert Params.parse(values, "x").render.transfer == "srgb"
+    values["render"]["transfer"] = "linear"
+    with pytest.raises(
+        ParamsError, match=r"`render\.transfer` must be srgb where `train` has basal or .* got 'linear'"
+    ):
+        Params.parse(values, "x")
+    values["train"]["models"] = {"hrnet": {"exposure_jitter": 0.0}}
+    assert Params.parse(values, "x").render.transfer == "linear"
+
+
 def test_parameters_of_one_camera_are_told_how_to_go_on(tmp_path: Path) -> None:
     old = shipped_params().replace("  cameras: [cie]                          # one", "  camera: cie  # one")
     with pytest.raises(

@@ -139,6 +139,18 @@ def test_stopped_within_an_epoch_whose_rate_goes_up_or_down_it_ends_as_the_whole
     assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
 
 
+@pytest.mark.parametrize("at", [3, 5])
+def test_stopped_within_an_epoch_its_other_light_is_that_of_the_whole(fresh: Fresh, at: int) -> None:
+    recipe = replace(RECIPE, exposure_jitter=0.7)
+    whole, job = fresh().run(recipe), fresh()
+    asked = iter(range(1, at + 1))
+    with pytest.raises(KeyboardInterrupt):
+        job.run(recipe, should_stop=lambda: next(asked) == at)
+    assert_equal(weights_of(job.run(recipe, make_network(seed=99)).network), weights_of(whole.network))
+    with pytest.raises(AssertionError):
+        assert_equal(weights_of(whole.network), weights_of(fresh().run(RECIPE).network))
+
+
 # Slips
 
 
@@ -147,6 +159,8 @@ def test_stopped_within_an_epoch_whose_rate_goes_up_or_down_it_ends_as_the_whole
     [
         ({"schedule": "step"}, "`train.schedule` must be one of cosine, cosine_per_epoch; got 'step'"),
         ({"input_scale": "z"}, "`train.input_scale` must be one of fixed, min_max; got 'z'"),
+        ({"exposure_jitter": 1.5}, "`train.exposure_jitter` must lie between 0 and 1; got 1.5"),
+        ({"exposure_jitter": 0.7, "input_scale": "min_max"}, "must be 0 where `train.input_scale` is min_max.*got 0.7"),
         ({"crop_padding_px": -1}, "`train.crop_padding_px` must be at least 0; got -1"),
         ({"crop_stride_px": 0}, "`train.crop_stride_px` must be at least 1; got 0"),
         ({"steps_per_epoch": 0}, "`train.steps_per_epoch` must be at least 1; got 0"),
