@@ -38,7 +38,7 @@ def import_model(
     network that was trained here. Nothing is trained.
 
     FILE may be what the MST++ authors' training leaves ({'state_dict': ..., 'optimizer': ...}, with or without the
-    "module." of DataParallel before each name), a bare state_dict (`torch.save(network.state_dict(), FILE)`), what
+    "module." of DataParallel before each name), a bare state_dict (what torch saves of `network.state_dict()`), what
     `hyperskin models export` writes, or a checkpoint of ours (mlruns/checkpoints/.../last.pt), of which the best epoch
     counts. Sizes and channels are read off the weights. Only numbers are read: a file that names code is refused.
 

@@ -18,7 +18,7 @@ def test_every_source_of_the_table_is_there_and_knows_its_name(name):
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones():
-    with pytest.raises(UnknownNameError, match="`source` must be one of phantom, lumo, cave; got 'cafe'"):
+    with pytest.raises(UnknownNameError, match="`source` must be one of phantom, lumo, cave, hyperskin; got 'cafe'"):
         find_source("cafe")
 
 

@@ -116,7 +116,7 @@ def test_the_stages_give_the_same_bytes_here_and_on_a_cluster(project: Project, 
         for words in (
             ("acquire", "data/sources", "data/raw"),
             ("calibrate", "data/raw", "data/cubes"),
-            ("render", "data/cubes", "data/inputs"),
+            ("render", "data/raw", "data/cubes", "data/inputs"),
             ("mask", "data/raw", "data/cubes", "data/masks"),
         )
     )

@@ -14,7 +14,7 @@ from hyperskin.steps.overview import overview
 from hyperskin.tracking.champion import Champion
 
 GREY = Champion(
-    "1", "hrnet", "width 4", "manifest", lambda frame: np.full((*frame.shape[:2], 31), 0.2, dtype=np.float32)
+    "1", "hrnet", "width 4", "manifest", "cie", lambda frame: np.full((*frame.shape[:2], 31), 0.2, dtype=np.float32)
 )
 
 
