@@ -1,11 +1,29 @@
-"""One hash over a nest of tensors and plain values: torch itself notices no flipped bit in a file."""
+"""How a damaged file of tensors is told: by what torch raises, and by one hash, for torch notices no flipped bit."""
 
 from __future__ import annotations
 
 import hashlib
+import pickle
+import struct
 from typing import Any
 
 from torch import Tensor, uint8
+
+UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+)
+"""What torch raises for a damaged file, depending on which of its bytes are wrong."""
 
 
 def content_digest(value: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hyperskin.errors import DataError, MissingFileError
-from hyperskin.models.digest import content_digest
+from hyperskin.models.digest import UNREADABLE, content_digest
 
 SHOWN = 5
 """How many keys of many a message names."""
@@ -24,20 +23,6 @@ SHOWN = 5
 _ZIP = b"PK\x03\x04"
 _PARALLEL = "module."
 _NAMED = re.compile(r"(?:GLOBAL |class |Trying to (?:call reduce for|instantiate) )\W*([\w.]+)")
-_UNREADABLE = (  # what torch raises for a damaged file, depending on which of its bytes are wrong
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -94,7 +79,7 @@ def _load(path: Path) -> Any:
             return torch.load(opened, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         _refuse(path, error)
 
 

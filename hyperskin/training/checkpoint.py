@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import random
 import re
-import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,7 +15,7 @@ import torch
 
 from hyperskin.atomic import atomic_path, bring_file, remove_stale
 from hyperskin.errors import DataError, ServiceError, VersionError
-from hyperskin.models.digest import content_digest
+from hyperskin.models.digest import UNREADABLE, content_digest
 
 SCHEMA = 2
 State = dict[str, Any]
@@ -25,22 +23,6 @@ State = dict[str, Any]
 _HASH = re.compile(r"[0-9a-f]{32,}")
 _HASH_DIGITS = 10
 _log = logging.getLogger(__name__)
-
-# What torch raises for a damaged file, depending on which of its bytes are wrong.
-_UNREADABLE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -160,7 +142,7 @@ def _read(path: Path) -> Checkpoint | None:
         is_whole = digest == content_digest([schema, content])
     except PermissionError:  # it may be whole
         raise
-    except _UNREADABLE:
+    except UNREADABLE:
         _log.debug("%s cannot be read", path, exc_info=True)
         return None
     if not is_whole:
