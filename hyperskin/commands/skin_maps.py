@@ -34,6 +34,7 @@ def skin_maps(
     - panel.png: colours with the regions, and every map on a scale that is the same for everybody;
     - regions.csv: forehead, cheeks, nose, chin and the whole face: mean, sd, p5, median, p95 of every map, with units;
     - the maps themselves as floats, NaN outside bare skin, with their standard deviations (NAME_sd);
+    - inverse.npz: the regression that read them, to read others alike when the code has moved on;
     - about.json: what all of it was made from and how, and the names of these files.
 
     Right and left are the subject's own. Eyes, brows, lips and beard are left out; a region that is turned away or

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from hyperskin.bands import Bands
 from hyperskin.cube import Cube, require_cube
 from hyperskin.errors import DataError, ShapeError, UnknownNameError
+from hyperskin.skin.chromophore_regression import InverseModel
 from hyperskin.skin.indices import INDICES, absorbance, covers_index, index_weights
 from hyperskin.skin.inverse import can_invert, inverse_model
 from hyperskin.skin.sampling import default_noise
@@ -76,12 +77,14 @@ class SkinMaps:
         uncertainty: Standard deviations, (H, W) float32, in the units of the values; not every map has one.
         method: "inverse" or "beer_lambert".
         parameters: Settings of the method, plain values.
+        model: The regression that read it; None where the method or the bands had none.
     """
 
     values: dict[str, Map]
     uncertainty: dict[str, Map]
     method: str
     parameters: dict[str, str | float | int]
+    model: InverseModel | None = None
 
 
 def skin_maps(
@@ -134,7 +137,8 @@ def skin_maps(
             for maps, columns in zip((values, uncertainty), estimator.run(spectra), strict=True):
                 for name, column in columns.items():
                     place(maps[name], column)
-    return SkinMaps(_in_order(values), _in_order(uncertainty), method, parameters)
+    model = next((estimator.model for estimator in estimators if estimator.model is not None), None)
+    return SkinMaps(_in_order(values), _in_order(uncertainty), method, parameters, model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +147,7 @@ class _Estimator:
 
     run: Callable[[Spectra32], tuple[Columns, Columns]]
     parameters: dict[str, str | float | int]
+    model: InverseModel | None = None
 
 
 @lru_cache(maxsize=16)
@@ -174,7 +179,7 @@ def _inverse(bands: Bands, noise: Floats) -> _Estimator:
         found = model.estimate(spectra)
         return dict(found.values), dict(found.uncertainty)
 
-    return _Estimator(run, {f"inverse_{name}": value for name, value in model.parameters().items()})
+    return _Estimator(run, {f"inverse_{name}": value for name, value in model.parameters().items()}, model)
 
 
 def _beer_lambert(bands: Bands, noise: Floats) -> _Estimator:

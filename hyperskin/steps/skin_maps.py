@@ -16,7 +16,9 @@ import hyperskin
 from hyperskin.bands import Bands
 from hyperskin.errors import DataError
 from hyperskin.pictures import keep_picture, save_picture
+from hyperskin.skin.chromophore_regression import InverseModel
 from hyperskin.skin.export import Format, write_maps, write_table
+from hyperskin.skin.inverse_file import write_inverse
 from hyperskin.skin.maps import KINDS, skin_maps
 from hyperskin.skin.regions import FACE, RegionRow, Regions, align, find_regions, region_statistics
 from hyperskin.skin.typology import face_angle, skin_type
@@ -60,6 +62,7 @@ class Reading:
         angle_deg: Typology angle of the skin that faces the light; None where it cannot be told.
         method: How the maps were made.
         parameters: Its settings.
+        model: The regression that made them, where one did.
     """
 
     face: Face
@@ -70,6 +73,7 @@ class Reading:
     angle_deg: float | None
     method: str
     parameters: dict[str, str | float | int]
+    model: InverseModel | None = None
 
 
 def read_skin(face: Face, *, method: str, binning: int) -> Reading:
@@ -102,7 +106,7 @@ def read_skin(face: Face, *, method: str, binning: int) -> Reading:
     if regions.landmarks.found_by == "outline":
         _log.warning("%s: no eyes and mouth were found, so that regions may be misplaced: look at the panel", face.name)
     angle_deg = face_angle(face.cube, face.bands, regions.skin) if "typology_angle" in maps else None
-    return Reading(face, maps, uncertainty, regions, rows, angle_deg, made.method, made.parameters)
+    return Reading(face, maps, uncertainty, regions, rows, angle_deg, made.method, made.parameters, made.model)
 
 
 def pair_visits(before: Face, after: Face) -> tuple[Face, Face]:
@@ -172,7 +176,7 @@ def write_results(
 
 
 def write_reading(reading: Reading, folder: Path, *, root: Path, formats: Sequence[Format]) -> list[Path]:
-    """Write the panel, the table and the maps."""
+    """Write the panel, the table, the maps and the regression that made them."""
     face = reading.face
     units = {name: KINDS[name].unit for name in reading.maps}
     both = reading.maps | {f"{name}{UNCERTAINTY}": values for name, values in reading.uncertainty.items()}
@@ -180,6 +184,9 @@ def write_reading(reading: Reading, folder: Path, *, root: Path, formats: Sequen
     _write_picture(draw_reading(reading), folder / "panel.png", [face], root)
     write_table(folder / "regions.csv", [_to_row(row) for row in reading.rows])
     maps = write_maps(folder, both, units=both_units, formats=formats, name="maps", about=_say(reading))
+    if reading.model is not None:
+        write_inverse(folder / "inverse.npz", reading.model)
+        maps.append(folder / "inverse.npz")
     return [folder / "panel.png", folder / "regions.csv", *maps]
 
 

@@ -133,7 +133,7 @@ def test_who_may_not_be_shown_stays_below_data_with_the_panel(tmp_path):
     assert folder == root / "data" / "skin" / NAME
     reading = read_skin(face, method="inverse", binning=1)
     written = write_results(reading, folder, root=root, formats=("npz",))
-    assert [path.name for path in written] == ["panel.png", "regions.csv", "maps.npz", "about.json"]
+    assert [path.name for path in written] == ["panel.png", "regions.csv", "maps.npz", "inverse.npz", "about.json"]
     with Image.open(folder / "panel.png") as panel:
         assert panel.info["Consent"] == "none"
     with pytest.raises(ConsentError, match="must stay below"):
