@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from hyperskin.data.frames import PairFiles
@@ -19,7 +20,7 @@ from hyperskin.steps.fit import until_stopped
 from hyperskin.steps.present import METRICS
 from hyperskin.steps.sheets import sheet_logger
 from hyperskin.steps.unit import Unit
-from hyperskin.tracking.figures import draw_bands, draw_spectra
+from hyperskin.tracking.figures import draw_bands, draw_matrix, draw_spectra
 from hyperskin.tracking.runs import Provenance, RunLog
 
 _log = logging.getLogger(__name__)
@@ -132,7 +133,21 @@ def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation, by_camera: 
     }
     run.log_tables({name: rows for name, rows in tables.items() if rows})
     run.log_figure(draw_bands(bands, title=run.name), "per_band")
+    if by_camera:
+        run.log_figure(_draw_cameras(unit, by_camera), "per_camera")
     for spectra in evaluation.spectra:
         run.log_figure(draw_spectra(spectra, wavelength_nm, title=run.name), f"spectra_{spectra.subject}")
     if evaluation.degenerate and unit.regression_kind != "mean":
         _log.warning("%s: a frame got one constant spectrum: nothing was learned", unit.title)
+
+
+def _draw_cameras(unit: Unit, by_camera: dict[str, Scores]) -> Figure:
+    """Return this training's row of the matrix: with whose pictures it was tested, and how well it did."""
+    key = "sam/masked" if all("sam/masked" in scores for scores in by_camera.values()) else "sam/full"
+    return draw_matrix(
+        [[scores[key] for scores in by_camera.values()]],
+        rows=[" + ".join(unit.cameras)],
+        columns=list(by_camera),
+        marked=[[camera in unit.cameras for camera in by_camera]],
+        title=f"{unit.title}: {key} in rad, lower is better",
+    )
