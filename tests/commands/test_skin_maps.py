@@ -27,19 +27,22 @@ def test_a_capture_is_mapped_and_its_medians_are_printed(root, capsys, caplog):
     with caplog.at_level(logging.INFO, logger="hyperskin"):
         skin_maps(NAME)
     folder = root / "reports" / "skin" / NAME
-    assert sorted(path.name for path in folder.iterdir()) == ["about.json", "maps.npz", "panel.png", "regions.csv"]
+    names = ["about.json", "inverse.npz", "maps.npz", "panel.png", "regions.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     printed = capsys.readouterr().out.splitlines()
     headings = [cell.strip() for cell in printed[0].strip("| ").split("|")]
     assert headings == ["median", "unit", "face", "forehead", "right cheek", "left cheek", "nose", "chin"]
     assert len(printed) == 2 + 9
-    assert f"written to reports/skin/{NAME}: panel.png, regions.csv, maps.npz, about.json" in caplog.messages
+    assert (
+        f"written to reports/skin/{NAME}: panel.png, regions.csv, maps.npz, inverse.npz, about.json" in caplog.messages
+    )
 
 
 def test_two_visits_go_where_they_are_asked_to(root, tmp_path):
     skin_maps(SMILE, against=NAME, out=tmp_path / "mine", format=("tiff",))
     names = {path.name for path in (tmp_path / "mine").iterdir()}
     assert {"panel.png", "melanin_fraction.tif", f"change_since_{NAME}.csv", f"change_since_{NAME}.png"} <= names
-    assert not any(name.endswith(".npz") for name in names)
+    assert [name for name in names if name.endswith(".npz")] == ["inverse.npz"]
 
 
 def test_a_stray_cube_stays_below_data(root, tmp_path):
