@@ -97,25 +97,6 @@ class Summary:
         ]
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """How much better or worse one model scores than another on the same captures.
-
-    Attributes:
-        mean: Mean over captures of the first model's score minus the second's.
-        low: Lower end of the bootstrap interval over subjects; None for a single subject, which has none.
-        high: Upper end.
-        image_count: Captures compared.
-        subject_count: Subjects they belong to.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    image_count: int
-    subject_count: int
-
-
 def score_capture(
     estimate: Cube,
     reference: Cube,
@@ -206,51 +187,6 @@ def summarise(scores: Sequence[CaptureScores]) -> Summary:
         per_skin_type=sorted(_group_rows(scores, "skin_type"), key=lambda row: row["ita_deg"], reverse=True),
         band_means=_band_means(scores),
     )
-
-
-def paired_difference(
-    a: Sequence[CaptureScores],
-    b: Sequence[CaptureScores],
-    key: str,
-    *,
-    seed: int,
-    level: float = 0.95,
-    resamples: int = 10_000,
-) -> PairedDifference:
-    """Return the mean difference a - b of one metric on the same captures, with an interval over subjects.
-
-    Captures of one face are not independent, so the bootstrap draws whole subjects, each with all its captures.
-    With few subjects the interval is rough: four give only 35 different draws.
-
-    Args:
-        a: Scores of one model.
-        b: Scores of another on the same captures.
-        key: The metric, such as `sam/masked`.
-        seed: Of the draws.
-        level: Probability the interval stands for.
-        resamples: Number of draws.
-
-    Returns:
-        The mean and the percentile interval.
-
-    Raises:
-        DataError: The two models were not scored on the same captures, or one lacks `key` on some.
-
-    Source:
-        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13; resampling of clusters after Davison
-        and Hinkley (1997), section 3.8.
-    """
-    differences = _differences_by_subject(a, b, key)
-    sums = np.array([math.fsum(own) for own in differences.values()])
-    image_counts = np.array([len(own) for own in differences.values()])
-    image_count, subject_count = int(image_counts.sum()), len(sums)
-    mean = math.fsum(sums) / image_count
-    if subject_count < 2:
-        return PairedDifference(mean, None, None, image_count, subject_count)
-    draws = np.random.default_rng(seed).integers(subject_count, size=(resamples, subject_count))
-    means = sums[draws].sum(axis=1) / image_counts[draws].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return PairedDifference(mean, float(low), float(high), image_count, subject_count)
 
 
 @dataclass(frozen=True)
@@ -387,20 +323,3 @@ def _band_means(scores: Sequence[CaptureScores]) -> dict[str, Float64]:
             raise ShapeError(f"All captures must have one number of bands; {key} has {sorted({*map(len, curves)})}.")
         means[key] = np.mean(curves, axis=0)
     return means
-
-
-def _differences_by_subject(a: Sequence[CaptureScores], b: Sequence[CaptureScores], key: str) -> dict[str, list[float]]:
-    _require_distinct(a)
-    _require_distinct(b)
-    others = {score.capture: score for score in b}
-    alone = {score.capture for score in a} ^ set(others)
-    if alone:
-        raise DataError(f"`a` and `b` must score the same captures; only one has {', '.join(sorted(alone))}.")
-    without = sorted(score.capture for score in (*a, *b) if key not in score.values)
-    if without:
-        raise DataError(f"Every capture must have {key!r}; {', '.join(dict.fromkeys(without))} has not.")
-    differences: dict[str, list[float]] = {}
-    for score in sorted(a, key=lambda score: (score.subject, score.capture)):
-        difference = score.values[key] - others[score.capture].values[key]
-        differences.setdefault(score.subject, []).append(difference)
-    return differences

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from hyperskin.data.manifest import Manifest
 from hyperskin.data.test_sets import OWN
+from hyperskin.metrics.intervals import clustered_mean
 from hyperskin.reporting.bands import bands_section
 from hyperskin.reporting.cost import cost_section
 from hyperskin.reporting.document import Bullets, Document, Grid, Line, Section, Span, Words, bullets, line, said
 from hyperskin.reporting.examination import Examination, by_subject, count_of, image_count, model_cell, score
 from hyperskin.reporting.groups import groups_section
-from hyperskin.reporting.intervals import clustered_mean
 from hyperskin.reporting.people import people_section
 from hyperskin.reporting.provenance import provenance_section, say_when
 from hyperskin.reporting.quality import quality_section

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hyperskin.metrics.intervals import Interval, clustered_mean, distinct_draws, holm
 from hyperskin.metrics.paired import SignFlipTest, sign_flip_test
 from hyperskin.reporting.document import Grid, Line, Section, Span, Words, line
 from hyperskin.reporting.examination import (
@@ -17,7 +18,6 @@ from hyperskin.reporting.examination import (
     subjects_of,
 )
 from hyperskin.reporting.grids import Part, side_by_side, with_count
-from hyperskin.reporting.intervals import Interval, clustered_mean, distinct_draws, holm
 from hyperskin.tracking.compare import Column
 from hyperskin.tracking.results import Result
 

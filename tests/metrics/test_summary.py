@@ -11,7 +11,7 @@ from hyperskin.metrics.pointwise import pointwise_errors
 from hyperskin.metrics.published import published_sam, published_ssim
 from hyperskin.metrics.sam import sam
 from hyperskin.metrics.ssim import ssim
-from hyperskin.metrics.summary import METRICS_VERSION, CaptureScores, paired_difference, score_capture, summarise
+from hyperskin.metrics.summary import METRICS_VERSION, CaptureScores, score_capture, summarise
 
 REGION_KEYS = ("sam/{}", "ssim/{}", "rmse/{}", "psnr/{}", "mae/{}", "mrae/{}", "mrae_floored/{}")
 PUBLISHED_KEYS = ("ssim/published_{}", "sam/published_{}")
@@ -336,70 +336,3 @@ def test_no_capture_or_one_twice_is_refused(phantom):
         summarise([])
     with pytest.raises(DataError, match="every capture once; got a more than once"):
         summarise([*FOUR, FOUR[0]])
-
-
-# Two models
-
-
-def test_the_difference_is_the_mean_over_captures():
-    other = _scores([("p2", "d", 0.5), ("p1", "a", 0.1), ("p1", "b", 0.1), ("p1", "c", 0.1)])
-    found = paired_difference(FOUR, other, "sam/masked", seed=0)
-    assert found.mean == pytest.approx(0.1)
-    assert (found.image_count, found.subject_count) == (4, 2)
-    assert found.low == pytest.approx(0.1)
-    assert found.high == pytest.approx(0.1)
-
-
-def test_the_interval_holds_whole_subjects():
-    """Differences 0 for one subject's capture, 1 for the other's: the draws are 0, 1/2 and 1."""
-    zero = _scores([("p1", "a", 0.0), ("p2", "b", 0.0)])
-    ones = _scores([("p1", "a", 0.0), ("p2", "b", 1.0)])
-    found = paired_difference(ones, zero, "sam/masked", seed=0)
-    assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
-    assert paired_difference(ones, zero, "sam/masked", seed=0, level=0.4).low == 0.5
-
-
-def test_six_captures_of_a_face_are_not_six_subjects():
-    generator = np.random.default_rng(0)
-    faces = np.repeat(generator.normal(0, 1, 8), 6)
-    rows = [(f"p{i // 6}", f"c{i:02}", value) for i, value in enumerate(faces)]
-    alone = [(f"q{i}", name, value) for i, (_, name, value) in enumerate(rows)]
-    zero = [(subject, name, 0.0) for subject, name, _ in rows]
-    clustered = paired_difference(_scores(rows), _scores(zero), "sam/masked", seed=1)
-    naive = paired_difference(_scores(alone), _scores(zero), "sam/masked", seed=1)
-    assert clustered.high - clustered.low > 1.8 * (naive.high - naive.low)
-
-
-def test_the_interval_is_that_of_normal_theory_where_that_holds():
-    values = np.random.default_rng(3).normal(0.02, 0.01, 200)
-    rows = [(f"p{i}", f"c{i}", value) for i, value in enumerate(values)]
-    found = paired_difference(_scores(rows), _scores([(s, c, 0.0) for s, c, _ in rows]), "sam/masked", seed=0)
-    half = 1.96 * values.std() / math.sqrt(200)
-    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
-
-
-def test_swapping_the_models_turns_the_sign():
-    other = _scores([(score.subject, score.capture, 0.05 * i) for i, score in enumerate(FOUR)])
-    there = paired_difference(FOUR, other, "sam/masked", seed=5)
-    back = paired_difference(other, FOUR, "sam/masked", seed=5)
-    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
-
-
-def test_the_same_seed_gives_the_same_interval():
-    other = _scores([(score.subject, score.capture, 0.0) for score in FOUR])
-    first = paired_difference(FOUR, other, "sam/masked", seed=7)
-    assert first == paired_difference(FOUR[::-1], other, "sam/masked", seed=7)
-    assert first.low <= first.mean <= first.high
-
-
-def test_one_subject_has_no_interval():
-    found = paired_difference(FOUR[:3], _scores([("p1", name, 0.0) for name in "abc"]), "sam/masked", seed=0)
-    assert found.mean == pytest.approx(0.2)
-    assert (found.low, found.high) == (None, None)
-
-
-def test_models_scored_on_other_captures_are_not_compared():
-    with pytest.raises(DataError, match="must score the same captures; only one has d"):
-        paired_difference(FOUR, FOUR[:3], "sam/masked", seed=0)
-    with pytest.raises(DataError, match="Every capture must have 'ssim/masked'; a, b, c, d has not"):
-        paired_difference(FOUR, FOUR, "ssim/masked", seed=0)

@@ -1,11 +1,11 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
 
 from hyperskin.errors import DataError
-from hyperskin.metrics.summary import CaptureScores, paired_difference
-from hyperskin.reporting.intervals import clustered_mean, distinct_draws, holm
+from hyperskin.metrics.intervals import clustered_mean, distinct_draws, holm
 
 VALUES = {"p001": [0.1, 0.2], "p002": [0.4], "p003": [0.3, 0.5, 0.1]}
 
@@ -60,17 +60,24 @@ def test_interval_is_that_of_all_possible_draws():
     assert (found.low, found.high) == pytest.approx(tuple(_reference_interval(VALUES)), abs=1e-12)
 
 
-def test_of_differences_it_is_the_paired_difference_of_the_metrics():
-    def scores(offset):
-        return [
-            CaptureScores(f"{who}_{place}", who, None, None, {"sam/masked": value**offset})
-            for who, own in VALUES.items()
-            for place, value in enumerate(own)
-        ]
+def test_six_captures_of_a_face_are_not_six_subjects():
+    faces = np.repeat(np.random.default_rng(0).normal(0, 1, 8), 6)
+    clustered = clustered_mean({f"p{i}": faces[6 * i : 6 * i + 6] for i in range(8)}, seed=1)
+    naive = clustered_mean({f"q{i:02}": [value] for i, value in enumerate(faces)}, seed=1)
+    assert clustered.high - clustered.low > 1.8 * (naive.high - naive.low)
 
-    theirs = paired_difference(scores(1), scores(2), "sam/masked", seed=0)
-    ours = clustered_mean({who: [value - value**2 for value in own] for who, own in VALUES.items()})
-    assert (ours.mean, ours.low, ours.high) == pytest.approx((theirs.mean, theirs.low, theirs.high), abs=1e-12)
+
+def test_the_interval_is_that_of_normal_theory_where_that_holds():
+    values = np.random.default_rng(3).normal(0.02, 0.01, 200)
+    found = clustered_mean({f"p{i:03}": [value] for i, value in enumerate(values)})
+    half = 1.96 * values.std() / math.sqrt(200)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_swapping_two_models_turns_the_sign():
+    there = clustered_mean(VALUES, seed=5)
+    back = clustered_mean({who: [-value for value in own] for who, own in VALUES.items()}, seed=5)
+    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
 
 
 def test_draws_are_counted():
