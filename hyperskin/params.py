@@ -203,6 +203,7 @@ class TrainParams(_Section):
     models: dict[str, NetworkParams] = Field(min_length=1)
     cameras: tuple[str, ...] = Field(min_length=1)
     test_cameras: Literal["all"] | tuple[str, ...]
+    test_exposures: tuple[float, ...]
     epochs: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
     steps_per_epoch: int | None = Field(ge=1)
@@ -244,6 +245,16 @@ class TrainParams(_Section):
     @classmethod
     def _are_keys(cls, cameras: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return ALL if cameras == ALL else tuple(dict.fromkeys(map(_camera_key, cameras)))
+
+    @field_validator("test_exposures")
+    @classmethod
+    def _are_gains(cls, gains: tuple[float, ...]) -> tuple[float, ...]:
+        if strangers := [gain for gain in gains if gain <= 0 or gain == 1 or gains.count(gain) > 1]:
+            raise ValueError(
+                "each must be how many times the light is left, above 0 and once; 1 is always examined; got "
+                f"{strangers[0]:g}"
+            )
+        return gains
 
     @field_validator("models")
     @classmethod
@@ -341,10 +352,11 @@ class Params(_Section):
     def _pictures_are_encoded(self) -> Self:
         recipes = [own for network in self.train.models.values() for own in (network, *network.by_pair.values())]
         jitters = [self.train.exposure_jitter, *(own.exposure_jitter or 0.0 for own in recipes)]
-        if self.render.transfer != "srgb" and ("basal" in self.train.models or any(jitters)):
+        takes_curve_away = "basal" in self.train.models or any(jitters) or self.train.test_exposures
+        if self.render.transfer != "srgb" and takes_curve_away:
             raise ValueError(
-                "`render.transfer` must be srgb where `train` has basal or an `exposure_jitter`, which take that curve "
-                f"away; got {self.render.transfer!r}"
+                "`render.transfer` must be srgb where `train` has basal or an `exposure_jitter` or `test_exposures`, "
+                f"which take that curve away; got {self.render.transfer!r}"
             )
         return self
 

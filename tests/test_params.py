@@ -131,6 +131,27 @@ def test_cameras_that_cannot_be_meant_are_refused(cameras: tuple[str, ...], mess
         _with_cameras(*cameras)
 
 
+@pytest.mark.parametrize(("gains", "named"), [([0.5, 1], 1), ([0.0], 0), ([-0.5], -0.5), ([0.5, 0.25, 0.5], 0.5)])
+def test_other_light_is_other_light_once(gains: list[float], named: float) -> None:
+    values = YAML(typ="safe", pure=True).load(shipped_params())
+    values["train"]["test_exposures"] = [2, 0.25]
+    assert Params.parse(values, "x").train.test_exposures == (2.0, 0.25)
+    values["train"]["test_exposures"] = gains
+    with pytest.raises(
+        ParamsError, match=rf"`train\.test_exposures`: each must be .* above 0 and once; .*got {named:g}\."
+    ):
+        Params.parse(values, "x")
+
+
+def test_other_light_needs_pictures_with_the_srgb_curve() -> None:
+    values = YAML(typ="safe", pure=True).load(shipped_params())
+    values["train"]["models"] = {"hrnet": {}}
+    values["train"]["test_exposures"] = [0.5]
+    values["render"]["transfer"] = "linear"
+    with pytest.raises(ParamsError, match=r"`render\.transfer` must be srgb where .* or `test_exposures`, which"):
+        Params.parse(values, "x")
+
+
 def test_who_stands_in_a_group_is_not_asked_for_here() -> None:
     assert _with_cameras("[sim28]", "[sim28_05]", "[sim28_06]").train.cameras == ("sim28_05",)
 

@@ -40,6 +40,7 @@ class Profile:
     batch_size: int
     learning_rate: str
     precision: str
+    test_exposures: str = "[]"
     own_rates: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -76,6 +77,7 @@ PROFILES = {
         batch_size=2,
         learning_rate="1e-3",
         precision="fp32",
+        test_exposures="[0.7, 0.5, 0.25]",
     ),
     "paper": Profile(
         explanation="as big as in the paper: frames of 1024 px, crops of 128 px, 16 bit, whole networks; needs a GPU",

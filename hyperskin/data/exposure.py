@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,22 @@ import numpy.typing as npt
 
 from hyperskin.data.cubefile import decode_reflectance, encode_reflectance
 from hyperskin.data.encoding import to_8bit
-from hyperskin.data.frames import StoredFrame
+from hyperskin.data.frames import Frame, FrameReader, PairFiles, StoredFrame, decode_inputs, read_frame
+from hyperskin.pairs import Pair
 from hyperskin.spectral.rendering import decode_srgb, encode_srgb
 
 GAINS = (0.2, 1.2)
 """Least and most that the light of a training crop is multiplied by; all magnitudes in between are equally likely."""
+
+
+def read_exposed(files: PairFiles, pair: Pair, *, camera: str, gains: Sequence[float]) -> Iterator[Frame]:
+    """Yield one capture as it would have been stored in each of `gains` times its light. Raises as `read_frame`."""
+    frame = read_frame(files, pair, camera=camera)
+    with FrameReader(files, pair, cameras=[camera]) as reader:
+        stored = reader.read()
+    for gain in gains:
+        exposed = expose(stored, gain)
+        yield replace(frame, input=decode_inputs(exposed.inputs), reference=decode_reflectance(exposed.target))
 
 
 def expose(frame: StoredFrame, gain: float) -> StoredFrame:

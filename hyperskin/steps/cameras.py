@@ -47,7 +47,7 @@ def examine_cameras(
     """
     found: dict[str, dict[str, list[float]]] = {camera: {} for camera in cameras}
     for camera, frame in progress(_views(files, pair, cameras)):
-        for key, score in _score(reconstruct, frame).items():
+        for key, score in score_frame(reconstruct_frame(reconstruct, frame), frame).items():
             found[camera].setdefault(key, []).append(score)
     return {camera: {key: fmean(scores) for key, scores in own.items()} for camera, own in found.items()}
 
@@ -79,9 +79,15 @@ def _views(files: Sequence[PairFiles], pair: Pair, cameras: Sequence[str]) -> It
         yield from zip(cameras, read_views(file, pair, cameras=cameras), strict=True)
 
 
-def _score(reconstruct: Reconstruct, frame: Frame) -> Scores:
+def reconstruct_frame(reconstruct: Reconstruct, frame: Frame) -> npt.NDArray[np.float32]:
+    """Return the estimate of a frame, (H, W, C_out), after checking that it is finite."""
     estimate = reconstruct(frame.input)
     require_finite(estimate, frame.capture.name)
+    return estimate
+
+
+def score_frame(estimate: npt.NDArray[np.float32], frame: Frame) -> Scores:
+    """Return the scores `KEYS` of an estimate, as the evaluation defines them."""
     scores = {"sam/full": sam(estimate, frame.reference, _unless_all(frame.valid)).value}
     if frame.mask is not None:
         subject = _unless_all(frame.valid & frame.mask)

@@ -49,7 +49,8 @@ class RegionSpectra:
 class Evaluation:
     """All that an examination found; `degenerate` where some frame got one constant spectrum.
 
-    `camera_metrics` are scores with the pictures of other cameras, by metric key.
+    `camera_metrics` and `exposure_metrics` are scores with the pictures of other cameras, and of other light, by metric
+    key.
     """
 
     scores: list[CaptureScores]
@@ -58,11 +59,12 @@ class Evaluation:
     fidelity: SkinFidelity
     degenerate: bool
     camera_metrics: dict[str, float] = field(default_factory=dict)
+    exposure_metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
         """Every number of it, by metric key."""
-        return {**self.summary.metrics, **self.fidelity.metrics, **self.camera_metrics}
+        return {**self.summary.metrics, **self.fidelity.metrics, **self.camera_metrics, **self.exposure_metrics}
 
 
 def evaluate(

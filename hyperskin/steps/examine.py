@@ -11,11 +11,13 @@ from tqdm import tqdm
 
 from hyperskin.data.frames import PairFiles
 from hyperskin.data.manifest import Manifest
+from hyperskin.metrics.summary import Row
 from hyperskin.params import Params
 from hyperskin.steps.cameras import Scores, camera_metrics, camera_rows, examine_cameras, own_scores
 from hyperskin.steps.captures import make_key
 from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.evaluate import Evaluation, Reconstruct, evaluate
+from hyperskin.steps.exposures import examine_exposures, exposure_metrics, own_rows
 from hyperskin.steps.fit import until_stopped
 from hyperskin.steps.present import METRICS
 from hyperskin.steps.sheets import sheet_logger
@@ -37,7 +39,8 @@ def examine(
 ) -> Evaluation:
     """Reconstruct every test capture whole, and send tables, figures and pictures of it to the run.
 
-    What other cameras saw of the captures is reconstructed too, for its angle and similarity alone.
+    What other cameras saw of the captures, and what its own would have in other light, is reconstructed too, for its
+    angle and similarity alone.
 
     Args:
         reconstruct: The model.
@@ -64,8 +67,9 @@ def examine(
         on_frame=sheet_logger(run, unit.pair, _publishable(manifest, params)),
     )
     by_camera = _examine_cameras(reconstruct, unit, captures, evaluation, should_stop)
-    _log_evaluation(run, unit, evaluation, by_camera)
-    return replace(evaluation, camera_metrics=camera_metrics(by_camera))
+    exposed = _examine_exposures(reconstruct, unit, captures, evaluation, should_stop)
+    _log_evaluation(run, unit, evaluation, by_camera, exposed)
+    return replace(evaluation, camera_metrics=camera_metrics(by_camera), exposure_metrics=exposure_metrics(exposed))
 
 
 def say_scores(evaluation: Evaluation) -> str:
@@ -111,12 +115,38 @@ def _examine_cameras(
     return {camera: scores[camera] for camera in unit.rendered if camera in scores}
 
 
+def _examine_exposures(
+    reconstruct: Reconstruct,
+    unit: Unit,
+    captures: Sequence[PairFiles],
+    evaluation: Evaluation,
+    should_stop: Callable[[], bool],
+) -> list[Row]:
+    """Return a row for each light and capture, those of its own light from the evaluation; none where no other is."""
+    if not unit.test_exposures:
+        return []
+    count = len(captures) * len(unit.test_exposures)
+    others = examine_exposures(
+        reconstruct,
+        captures,
+        unit.pair,
+        camera=unit.camera,
+        gains=unit.test_exposures,
+        progress=lambda views: until_stopped(
+            tqdm(views, desc="other light", total=count, unit="picture", disable=None, leave=False), should_stop
+        ),
+    )
+    return [*own_rows(evaluation.scores), *others]
+
+
 def _publishable(manifest: Manifest, params: Params) -> Collection[str]:
     subjects = {entry.id.subject for entry in manifest.captures.values()}
     return publishable_subjects(manifest.source, subjects, params.privacy.publishable_subjects)
 
 
-def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation, by_camera: dict[str, Scores]) -> None:
+def _log_evaluation(
+    run: RunLog, unit: Unit, evaluation: Evaluation, by_camera: dict[str, Scores], exposed: Sequence[Row]
+) -> None:
     """Send the tables, the per-band plot and one spectra panel per test subject."""
     wavelength_nm = unit.pair.target.wavelength_nm
     summary = evaluation.summary
@@ -130,6 +160,7 @@ def _log_evaluation(run: RunLog, unit: Unit, evaluation: Evaluation, by_camera: 
         "per_skin_type": summary.per_skin_type,
         "per_region": evaluation.fidelity.per_region,
         "per_camera": camera_rows(by_camera, unit.camera),
+        "per_exposure": exposed,
     }
     run.log_tables({name: rows for name, rows in tables.items() if rows})
     run.log_figure(draw_bands(bands, title=run.name), "per_band")

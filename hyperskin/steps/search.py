@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hyperskin.tuning.study import Search
 
 _DIGITS = 10
-_EXAMINED = ("test_cameras",)  # no trial is examined
+_EXAMINED = ("test_cameras", "test_exposures")  # no trial is examined
 
 
 @dataclass(frozen=True)

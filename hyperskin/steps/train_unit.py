@@ -103,7 +103,12 @@ def _fit(unit: Unit, manifest: Manifest, device: torch.device, run: RunLog, shou
 
     def tell_epoch(epoch: Epoch) -> None:
         ours_first = dict(sorted(epoch.metrics.items(), key=lambda item: not item[0].startswith("val_")))
-        run.log_epoch({**ours_first, "train/crops_per_s": epoch.crops_per_second}, epoch.number)
+        pace = {
+            "train/crops_per_s": epoch.crops_per_second,
+            "train/steps": float(epoch.steps),
+            "train/seconds": epoch.steps_s,
+        }
+        run.log_epoch(ours_first | pace, epoch.number)
 
     return fit_network(
         unit,

@@ -19,12 +19,12 @@ CHECKPOINTS = Path("mlruns/checkpoints")
 
 _PACKAGE = Path(hyperskin.__file__).parent
 _CODE_FOLDERS = ("models", "training", "data", "metrics", "skin")
-_CODE_STEPS = ("train_unit", "examine", "evaluate", "cameras", "bare_skin", "fidelity", "fit")
+_CODE_STEPS = ("train_unit", "examine", "evaluate", "cameras", "exposures", "bare_skin", "fidelity", "fit")
 _CODE_FILES = ("bands.py", "cube.py", "pairs.py", *(f"steps/{name}.py" for name in _CODE_STEPS))
 _CODE_OF_IMPORTS = ("steps/import_unit.py",)
 _WEIGHTS_DIGITS = 12
 _REGRESSION = "regression_"
-_NO_INFLUENCE = ("pairs", "models", "slots", "cameras", "test_cameras")
+_NO_INFLUENCE = ("pairs", "models", "slots", "cameras", "test_cameras", "test_exposures")
 
 
 class UnitName(NamedTuple):
@@ -51,6 +51,7 @@ class Unit:
             of the first.
         test_cameras: Whose pictures it is examined with too.
         rendered: All cameras of the data.
+        test_exposures: In how many times its light it is examined too.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Unit:
     cameras: tuple[str, ...]
     test_cameras: tuple[str, ...]
     rendered: tuple[str, ...]
+    test_exposures: tuple[float, ...] = ()
 
     @property
     def name(self) -> UnitName:
@@ -135,11 +137,11 @@ class Unit:
         rendered = manifest.cameras
         cameras = _find_cameras(camera or params.train.cameras[0], params, rendered)
         tested = _find_tested(params, cameras, rendered)
-        recipe |= {"camera": _call(cameras, rendered), "test_cameras": _call_tested(cameras, tested, rendered)}
-        recipe |= changes
+        recipe |= _examination(params, cameras, tested, rendered) | changes
         code = training_code_version()
         key = make_key(model, pair.name, config, recipe, manifest.digest, code)
-        return cls(model, pair, config, recipe, key, code, manifest.digest, cameras, tested, rendered)
+        exposures = params.train.test_exposures
+        return cls(model, pair, config, recipe, key, code, manifest.digest, cameras, tested, rendered, exposures)
 
     @classmethod
     def of_file(
@@ -168,12 +170,12 @@ class Unit:
             "origin": "pretrained",
             "weights": sha256[:_WEIGHTS_DIGITS],
             "input_scale": input_scale,
-            "camera": _call(cameras, rendered),
-            "test_cameras": _call_tested(cameras, tested, rendered),
+            **_examination(params, cameras, tested, rendered),
         }
         code = make_key(training_code_version(), code_version(*_CODE_OF_IMPORTS))
         key = make_key(sha256, model, pair.name, recipe, manifest.digest, code)
-        return cls(model, pair, {}, recipe, key, code, manifest.digest, cameras, tested, rendered)
+        exposures = params.train.test_exposures
+        return cls(model, pair, {}, recipe, key, code, manifest.digest, cameras, tested, rendered, exposures)
 
 
 def params_units(root: Path, manifest: Manifest) -> list[Unit]:
@@ -241,6 +243,17 @@ def _recipe(model: str, pair: str, params: Params) -> tuple[dict[str, Any], dict
     network = params.train.models[model]
     recipe = {key: value for key, value in section_values(params.train).items() if key not in _NO_INFLUENCE}
     return network.config(), recipe | network.own_recipe(pair)
+
+
+def _examination(
+    params: Params, cameras: tuple[str, ...], tested: tuple[str, ...], rendered: tuple[str, ...]
+) -> dict[str, str]:
+    """Return what a recipe says of pictures: whose it is trained on, and with which it is examined too."""
+    return {
+        "camera": _call(cameras, rendered),
+        "test_cameras": _call_tested(cameras, tested, rendered),
+        "test_exposures": ", ".join(f"{gain:g}" for gain in params.train.test_exposures) or "none",
+    }
 
 
 def _find_cameras(entry: str, params: Params, rendered: Sequence[str]) -> tuple[str, ...]:

@@ -132,12 +132,16 @@ class Epoch:
             so far, over all attempts) and, where it was validated, what that gave.
         seconds: Its duration, validation included.
         crops_per_second: Training crops per second of training.
+        steps: Optimiser steps so far, over all attempts, those of earlier epochs included.
+        steps_s: Seconds that they took; validation and saving are left out.
     """
 
     number: int
     metrics: dict[str, float]
     seconds: float
     crops_per_second: float
+    steps: int
+    steps_s: float
 
 
 @dataclass(frozen=True)

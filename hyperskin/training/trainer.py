@@ -122,7 +122,9 @@ class Trainer:
         if number % self.recipe.validate_every == 0 or self._limit(number) is not None:
             metrics |= self._validate(validate)
         crops_per_second = done.steps * self.recipe.batch_size / max(done.steps_s, 1e-9)
-        epoch = Epoch(number, metrics, time.monotonic() - self._epoch_began_s, crops_per_second)
+        steps_s = done.steps_s + (self.history[-1].steps_s if self.history else 0.0)
+        seconds = time.monotonic() - self._epoch_began_s
+        epoch = Epoch(number, metrics, seconds, crops_per_second, self.step, steps_s)
         self.history.append(epoch)
         self.under_way = UnderWay()
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

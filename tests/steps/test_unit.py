@@ -145,6 +145,18 @@ def test_who_is_tested_is_part_of_the_key_and_what_stands_beside_is_not() -> Non
     assert _unit("cie", manifest, cameras=["cie", "all"]) == _unit("cie", manifest)
 
 
+@pytest.mark.parametrize("model", ["regression_linear", "hrnet"])
+def test_the_light_of_the_examination_is_part_of_the_key(model: str) -> None:
+    params = _params(test_exposures=[0.7, 0.25])
+    darker = Unit.of(model, "rgb_vis", params, _manifest())
+    assert darker.test_exposures == (0.7, 0.25)
+    assert darker.recipe["test_exposures"] == "0.7, 0.25"
+    assert Unit.of(model, "rgb_vis", _params(), _manifest()).recipe["test_exposures"] == "none"
+    assert darker.key != _key(model)
+    of_file = Unit.of_file("ab", "hrnet", "rgb_vis", params, _manifest(), input_scale="fixed")
+    assert (of_file.test_exposures, of_file.recipe["test_exposures"]) == ((0.7, 0.25), "0.7, 0.25")
+
+
 @pytest.mark.parametrize("change", [{"cameras": ["sim28_01"]}, {"test_cameras": ["sim28_01"]}])
 def test_a_camera_that_was_not_rendered_is_refused_by_name(change: dict[str, Any]) -> None:
     key = next(iter(change))

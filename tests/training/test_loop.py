@@ -151,6 +151,17 @@ def test_crops_per_second_leave_validation_out(job: Job, clock: list[float]) -> 
     assert trained.history[0].seconds == pytest.approx(110)
 
 
+def test_steps_and_their_seconds_add_up_over_epochs_without_validation(job: Job, clock: list[float]) -> None:
+    def validate(network: nn.Module) -> dict[str, float]:
+        clock[0] += 100
+        return job.validate(network)
+
+    recipe = replace(RECIPE, epochs=None, seconds=115)
+    history = job.run(recipe, slow_network(clock, 2.0), validate=validate).history
+    assert [epoch.steps for epoch in history] == [5, 8]
+    assert [epoch.steps_s for epoch in history] == pytest.approx([10.0, 16.0])
+
+
 def test_validation_comes_as_often_as_asked_and_at_the_end(job: Job) -> None:
     trained = job.run(replace(RECIPE, epochs=5, validate_every=2))
     assert job.validated == [2, 4, 5]

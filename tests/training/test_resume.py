@@ -352,6 +352,7 @@ def test_an_epoch_that_time_cut_short_is_not_trained_on_after_an_interrupted_val
     resumed = job.run(recipe, slow_network(clock, 1.0))
     assert resumed.elapsed_s == pytest.approx(8.0)
     assert [epoch.seconds for epoch in resumed.history] == pytest.approx([5.0, 3.0])
+    assert [(epoch.steps, round(epoch.steps_s, 6)) for epoch in resumed.history] == [(5, 5.0), (8, 8.0)]
     assert all("val_sam/masked" in epoch.metrics for epoch in resumed.history)
 
 
@@ -368,6 +369,7 @@ def test_a_repeated_validation_counts_as_time_and_not_as_training(job: Job, cloc
     (epoch,) = job.run(recipe, slow_network(clock, 2.0), validate=validate).history
     assert epoch.seconds == pytest.approx(210)
     assert epoch.crops_per_second == pytest.approx(1.0)  # 10 crops in 10 s
+    assert epoch.steps_s == pytest.approx(10.0)
 
 
 # Who listens
