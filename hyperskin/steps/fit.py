@@ -61,7 +61,11 @@ class Fitted:
 
 
 def fit_regression(unit: Unit, manifest: Manifest, should_stop: Callable[[], bool]) -> Fitted:
-    """Fit a regression to every valid pixel of the training captures as each camera saw it, a capture at a time."""
+    """Fit a regression to every valid pixel of the training captures as each camera saw it, a capture at a time.
+
+    It is held against the validation captures as the networks are, who need that to choose an epoch: their learning
+    curves say when, if ever, they pass it.
+    """
     assert unit.regression_kind is not None
     sums = RegressionSums(
         unit.regression_kind, unit.pair.in_channels, unit.pair.out_channels, transfer=unit.recipe["transfer"]
@@ -69,7 +73,10 @@ def fit_regression(unit: Unit, manifest: Manifest, should_stop: Callable[[], boo
     for frame in _read_training(unit, manifest, should_stop):
         sums.add(frame.input[frame.valid], frame.reference[frame.valid])
     regression = sums.solve(ridge=unit.recipe["ridge"])
-    return Fitted(regression.reconstruct, regression.parameter_count, None, {"train/pixels": float(sums.count)})
+    validation = until_stopped(manifest.pair_files("valid", unit.pair), should_stop)
+    found = validate(regression.reconstruct, validation, unit.pair, cameras=unit.cameras)
+    metrics = {"train/pixels": float(sums.count), **found}
+    return Fitted(regression.reconstruct, regression.parameter_count, None, metrics)
 
 
 def fit_network(
@@ -159,7 +166,7 @@ def is_channels_last(model: str) -> bool:
 
 
 def validate(
-    reconstruct_frame: Reconstruct, files: Iterable[PairFiles], pair: Pair, *, cameras: Sequence[str], monitor: str
+    reconstruct_frame: Reconstruct, files: Iterable[PairFiles], pair: Pair, *, cameras: Sequence[str], monitor: str = ""
 ) -> dict[str, float]:
     """Return means over the validation captures: angle and similarity, masked and full, and the error `monitor` names.
 
@@ -168,7 +175,7 @@ def validate(
         files: The captures.
         pair: The reconstruction task.
         cameras: Whose RGB goes in; several take turns, a capture each, so that they cost no more than one.
-        monitor: The metric that chooses the best epoch.
+        monitor: The metric that chooses the best epoch; empty where there are none.
     """
     found: dict[str, list[float]] = {}
     for file, camera in zip(files, itertools.cycle(cameras), strict=False):  # files first: none is taken for nothing

@@ -21,7 +21,7 @@ from hyperskin.models.baselines import build
 from hyperskin.models.stretched import Stretched
 from hyperskin.pairs import find_pair
 from hyperskin.params import Params
-from hyperskin.steps.fit import Fitted, fit_network, validate
+from hyperskin.steps.fit import Fitted, fit_network, fit_regression, validate
 from hyperskin.steps.unit import Unit
 from hyperskin.training.recipe import Epoch
 from hyperskin.training.reconstruct import reconstruct
@@ -192,3 +192,13 @@ def test_the_metric_that_chooses_is_validated_on_measured_pixels(files: list[Pai
         error = np.abs(0.5 - frame.reference.astype(np.float64))
         errors.append((error if monitor == "val_mae/full" else error / frame.reference)[frame.valid].mean())
     assert found[monitor] == pytest.approx(float(np.mean(errors)), rel=1e-6)
+
+
+def test_a_regression_is_validated_as_networks_are(files: list[PairFiles]) -> None:
+    values = YAML(typ="safe", pure=True).load(bare_params("demo", "ours"))
+    params = Params.parse(values, "x")
+    unit = Unit.of("regression_linear", "rgb_vis", params, Manifest(Path(), "cave", {}, {}, "d"))
+    fitted = fit_regression(unit, cast("Manifest", Files(files)), lambda: False)
+    found = validate(fitted.reconstruct, files, PAIR, cameras=unit.cameras)
+    assert set(found) == {"val_sam/full", "val_sam/masked", "val_ssim/full", "val_ssim/masked"}
+    assert found.items() <= fitted.metrics.items()
