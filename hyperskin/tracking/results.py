@@ -19,12 +19,15 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from hyperskin.tracking.answers import ask, is_gone
 from hyperskin.tracking.compare import Row, Table
+from hyperskin.tracking.runs import is_floor
 from hyperskin.tracking.store import find_runs
 
 Record = dict[str, str | float]
 
 CURVES = ("val_sam/masked", "val_sam/full")
 """What is followed while a network trains, the first that the run has."""
+STEPS, SECONDS = "train/steps", "train/seconds"
+"""What a training had taken when an epoch ended; runs of earlier versions do not say."""
 
 _PICTURES = "pictures"
 _log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Result:
         tables: Rows by name ("per_image", "per_subject", ...), without the cells that hold nothing.
         curve_key: Which of `CURVES` was followed; empty for a regression.
         curve: Epoch and value.
+        steps: Epoch and steps taken so far, seconds alike; empty where the run does not say.
         files: Address of its files.
         pictures: Names of the pictures among them.
     """
@@ -55,6 +59,8 @@ class Result:
     curve: tuple[tuple[int, float], ...]
     files: str
     pictures: tuple[str, ...]
+    steps: tuple[tuple[int, float], ...] = ()
+    seconds: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,13 @@ def _download(uri: str, wanted: Sequence[tuple[Result, str]], folder: Path) -> l
 
 def _read(client: MlflowClient, uri: str, row: Row, label: str) -> Result:
     run = client.get_run(row.run_id)
-    curve_key = next((key for key in CURVES if key in run.data.metrics), "")
-    curve = client.get_metric_history(row.run_id, curve_key) if curve_key else []
+    learns = not is_floor(row.model)  # a regression is validated once, and has no epochs
+    curve_key = next((key for key in CURVES if learns and key in run.data.metrics), "")
+
+    def read_history(key: str) -> tuple[tuple[int, float], ...]:
+        points = client.get_metric_history(row.run_id, key) if key in run.data.metrics else []
+        return tuple(sorted({point.step: float(point.value) for point in points}.items()))
+
     # Of a file at a time, the client asks for the whole run, twice.
     files = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
     names = _list(files, None)
@@ -131,9 +142,11 @@ def _read(client: MlflowClient, uri: str, row: Row, label: str) -> Result:
         tags=dict(run.data.tags),
         tables=_read_tables(files, [name for name in names if name.endswith(".json")]),
         curve_key=curve_key,
-        curve=tuple(sorted({point.step: float(point.value) for point in curve}.items())),
+        curve=read_history(curve_key),
         files=run.info.artifact_uri,
         pictures=tuple(sorted(_list(files, _PICTURES))) if _PICTURES in names else (),
+        steps=read_history(STEPS) if curve_key else (),
+        seconds=read_history(SECONDS) if curve_key else (),
     )
 
 

@@ -44,6 +44,30 @@ def test_a_run_is_read_whole(uri, full, provenance):
     assert result.ended_ms == MlflowClient(uri).get_run(full).info.end_time
 
 
+def test_what_a_training_had_taken_comes_with_its_curve(uri, start, scores):
+    with start() as run:
+        for epoch in (1, 2):
+            taken = {"train/steps": 50.0 * epoch, "train/seconds": 1.5 * epoch}
+            run.log_epoch({"val_sam/masked": 0.3, **taken}, epoch)
+        run.log_summary(scores)
+    result = _read(uri)
+    assert result.steps == ((1, 50.0), (2, 100.0))
+    assert result.seconds == ((1, 1.5), (2, 3.0))
+
+
+def test_a_run_that_does_not_say_what_it_took_has_its_curve(uri, full):
+    result = _read(uri)
+    assert (result.steps, result.seconds) == ((), ())
+
+
+def test_a_regression_is_validated_and_has_no_curve(uri, start, scores):
+    with start(model="regression_linear") as run:
+        run.log_summary({**scores, "val_sam/masked": 0.25})
+    result = _read(uri)
+    assert (result.curve_key, result.curve) == ("", ())
+    assert result.row.metrics["val_sam/masked"] == 0.25
+
+
 def test_a_picture_is_there_for_as_long_as_it_is_needed(uri, full):
     with fetched_pictures(uri, [(_read(uri), "sheet_p001_smile_left.png")]) as [path]:
         assert path.name == "sheet_p001_smile_left.png"
