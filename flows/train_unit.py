@@ -18,6 +18,7 @@ def train_unit(
     keys: list[str],
     params_file: str = FILE_NAME,
     camera: str = "",
+    seed: int | None = None,
     attempt: int = 1,  # noqa: ARG001 - for people
 ) -> None:
     """Train some models on one pair and camera in a process of their own; `train-all` starts it where workers train.
@@ -28,8 +29,10 @@ def train_unit(
         keys: The keys of their units where they were asked for; other data, code or parameters here are refused.
         params_file: Parameters.
         camera: On whose pictures, as in `train.cameras`; empty where nothing else stands there.
+        seed: In place of `train.seed`; None for that one.
         attempt: How often this was tried, with this.
     """
     root = repository_root()
     with marked_alive(root, str(runtime.flow_run.id)):
-        run_alone(root, TrainJob(tuple(models), pair, tuple(keys), params_file, camera), command=hyperskin_command)
+        job = TrainJob(tuple(models), pair, tuple(keys), params_file, camera, seed)
+        run_alone(root, job, command=hyperskin_command)

@@ -27,6 +27,7 @@ class TrainJob:
         keys: The keys of their units, for a process elsewhere that must mean the same; empty on this machine.
         params_file: Parameters.
         camera: On whose pictures, as in `train.cameras`; empty where nothing else stands there.
+        seed: In place of `train.seed`; None for that one.
     """
 
     models: tuple[str, ...]
@@ -34,22 +35,26 @@ class TrainJob:
     keys: tuple[str, ...] = ()
     params_file: str = FILE_NAME
     camera: str = ""
+    seed: int | None = None
 
     def __str__(self) -> str:
-        return f"{', '.join(self.models)} on {self.pair}" + (f", camera {self.camera}" if self.camera else "")
+        camera = f", camera {self.camera}" if self.camera else ""
+        return f"{', '.join(self.models)} on {self.pair}{camera}" + ("" if self.seed is None else f", seed {self.seed}")
 
     def words(self) -> list[str]:
         """Return the arguments of `hyperskin`."""
         models = [word for model in self.models for word in ("--model", model)]
         expected = [word for key in self.keys for word in ("--expect", key)]
         camera = ["--camera", self.camera] if self.camera else []
-        return ["train", *models, "--pair", self.pair, *camera, *expected, *params_words(self.params_file)]
+        seed = [] if self.seed is None else ["--seed", str(self.seed)]
+        return ["train", *models, "--pair", self.pair, *camera, *seed, *expected, *params_words(self.params_file)]
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the flow `train-unit`."""
         profile = {} if self.params_file == FILE_NAME else {"params_file": self.params_file}
         camera = {"camera": self.camera} if self.camera else {}
-        return {"models": list(self.models), "pair": self.pair, "keys": list(self.keys), **camera, **profile}
+        seed = {} if self.seed is None else {"seed": self.seed}
+        return {"models": list(self.models), "pair": self.pair, "keys": list(self.keys), **camera, **seed, **profile}
 
 
 class LedgerSigns:
@@ -96,20 +101,30 @@ def silence_of(root: Path, keys_of: Callable[[Mapping[str, Any]], Sequence[str]]
     return silent_s
 
 
-def choose_units(params: Params, models: Sequence[str] | None, pairs: Sequence[str] | None) -> list[UnitName]:
+def choose_units(
+    params: Params, models: Sequence[str] | None, pairs: Sequence[str] | None, seeds: Sequence[int] = ()
+) -> list[UnitName]:
     """Return the units asked for, in the order of params: the regressions first, on all pairs, then network by network.
+
+    Args:
+        params: Parameters.
+        models: Only these models; all where empty.
+        pairs: Only these pairs; all where empty.
+        seeds: By which networks are trained, one whole round after the other; `train.seed` where empty.
 
     Raises:
         UnknownNameError: A name is not in params.
     """
     chosen_models = _choose("models", models, model_names(params))
     chosen_pairs = _choose("pairs", pairs, params.train.pairs)
-    return [
-        UnitName(model, pair, camera)
+    names = [
+        UnitName(model, pair, camera, None if seed == params.train.seed or is_regression(model) else seed)
+        for seed in seeds or (params.train.seed,)
         for model in chosen_models
         for pair in chosen_pairs
         for camera in params.train.cameras
     ]
+    return list(dict.fromkeys(names))
 
 
 def group_units(units: Sequence[UnitName], params: Params, params_file: str = FILE_NAME) -> list[TrainJob]:
@@ -120,7 +135,13 @@ def group_units(units: Sequence[UnitName], params: Params, params_file: str = FI
         together.setdefault(group, []).append(unit.model)
     is_told = len(params.train.cameras) > 1
     return [
-        TrainJob(tuple(models), group.pair, params_file=params_file, camera=group.camera if is_told else "")
+        TrainJob(
+            tuple(models),
+            group.pair,
+            params_file=params_file,
+            camera=group.camera if is_told else "",
+            seed=group.seed,
+        )
         for group, models in together.items()
     ]
 
@@ -130,7 +151,9 @@ def open_jobs(
 ) -> list[TrainJob]:
     """Return the jobs that are left to do, each with the keys of its units, for processes that do not run here."""
     manifest = Manifest.read(root / "data" / "manifest.json")
-    units = {name: Unit.of(name.model, name.pair, params, manifest, camera=name.camera) for name in names}
+    units = {
+        name: Unit.of(name.model, name.pair, params, manifest, camera=name.camera, seed=name.seed) for name in names
+    }
     finished = find_finished_units(root, list(units.values()), ledger)
     left: dict[str, UnitName] = {}
     for name, unit in units.items():
@@ -143,7 +166,8 @@ def open_jobs(
 
 
 def _is_of(name: UnitName, job: TrainJob) -> bool:
-    return name.model in job.models and name.pair == job.pair and job.camera in ("", name.camera)
+    is_same = name.model in job.models and name.pair == job.pair and name.seed == job.seed
+    return is_same and job.camera in ("", name.camera)
 
 
 def _choose(what: str, wanted: Sequence[str] | None, known: Sequence[str]) -> list[str]:

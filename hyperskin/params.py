@@ -289,6 +289,20 @@ class SweepParams(_Section):
         return self
 
 
+class StudyParams(_Section):
+    """What a robustness study repeats and measures."""
+
+    seeds: tuple[int, ...] = Field(min_length=1)
+    frame_px: int = Field(ge=64, le=4096, multiple_of=8)
+
+    @field_validator("seeds")
+    @classmethod
+    def _are_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if strangers := [seed for seed in seeds if seed < 0 or seeds.count(seed) > 1]:
+            raise ValueError(f"each must be 0 or more, and stand once; got {strangers[0]}")
+        return seeds
+
+
 class RegressionParams(_Section):
     """The floor that every network must beat."""
 
@@ -330,6 +344,7 @@ class Params(_Section):
     split: SplitParams
     train: TrainParams
     sweep: SweepParams
+    study: StudyParams
     regression: RegressionParams
     privacy: PrivacyParams
     execution: ExecutionParams

@@ -143,6 +143,14 @@ def test_other_light_is_other_light_once(gains: list[float], named: float) -> No
         Params.parse(values, "x")
 
 
+@pytest.mark.parametrize(("seeds", "message"), [([1, 1], "got 1"), ([-1, 2], "got -1"), ([], "at least 1 item")])
+def test_a_study_has_seeds_each_once(seeds: list[int], message: str) -> None:
+    values = YAML(typ="safe", pure=True).load(shipped_params())
+    values["study"]["seeds"] = seeds
+    with pytest.raises(ParamsError, match=rf"`study\.seeds`.*{message}"):
+        Params.parse(values, "x")
+
+
 def test_other_light_needs_pictures_with_the_srgb_curve() -> None:
     values = YAML(typ="safe", pure=True).load(shipped_params())
     values["train"]["models"] = {"hrnet": {}}

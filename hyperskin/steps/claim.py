@@ -12,11 +12,12 @@ from filelock import FileLock, Timeout
 
 from hyperskin.ledger import BusyError, Claim, Ledger
 from hyperskin.processes import StopRequest
-from hyperskin.steps.unit import Unit, UnitName
+from hyperskin.steps.unit import Unit
 
 GOES_ON = "The same command goes on where it stopped."
 """What is said to whoever stopped a command that has got somewhere."""
 
+_NAMED = ("model", "pair", "camera", "seed")
 _POLL_S = 2.0
 _LOOK_EVERY_S = 5.0
 _log = logging.getLogger(__name__)
@@ -87,16 +88,17 @@ class Watch:
 
 
 def find_interrupted(unit: Unit, ledger: Ledger) -> dict[str, dict[str, str]]:
-    """Return what the interrupted trainings of the same model, pair and camera were made with, by their unit keys.
+    """Return what the interrupted trainings of the same model, pair, camera and seed were made with, by unit key.
 
     The unit itself may be among them. Trials of a search are left out: each has its own recipe, by design.
     """
+    facts = unit.facts()
     return {
         attempt.key: dict(attempt.about)
         for attempt in ledger.newest()
         if attempt.state != "finished"
         and "study" not in attempt.about
-        and tuple(attempt.about.get(what) for what in UnitName._fields) == unit.name
+        and all(attempt.about.get(what) == facts.get(what) for what in _NAMED)
         and checkpoint_path(unit.folder.parent / attempt.key).is_file()
     }
 

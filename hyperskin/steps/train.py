@@ -28,6 +28,7 @@ def train(
     model: list[str],
     pair: str,
     camera: list[str] | None = None,
+    seed: list[int] | None = None,
     params_file: Path = Path("params.yaml"),
     data: Path = Path("data"),
     resume: bool = False,
@@ -45,12 +46,14 @@ def train(
         pair: rgb_vis, msi_nir or msi_visnir.
         camera: On whose pictures, as it stands in `train.cameras`: one camera, several ("cie + sim28_01"), or all;
             default: one training after the other for everything that stands there.
+        seed: Repeat the training of networks by these seeds, one after the other; default: `train.seed`. Only what is
+            trained by that one is registered: the best of several by its test score would be chosen by luck.
         params_file: Parameters; this step reads `train`, `regression`, `privacy` and `execution`.
         data: Folder with the manifest.
         resume: Go on with an interrupted training and never begin one: where data, code or parameters changed since,
             say which, and stop.
-        expect: Keys of the units that whoever asks means, camera by camera in the order of the models; others are
-            refused.
+        expect: Keys of the units that whoever asks means, camera by camera and seed by seed in the order of the
+            models; others are refused.
 
     Raises:
         ServiceError: Several models were asked for and some failed; the others are trained. The failure of a model
@@ -64,12 +67,13 @@ def train(
     with ended_by_signals():
         manifest = Manifest.read(data / "manifest.json")
         wanted = [
-            Unit.of(name, pair, params, manifest, camera=each)
+            Unit.of(name, pair, params, manifest, camera=each, seed=number)
             for each in camera or params.train.cameras
+            for number in seed or (None,)
             for name in model
         ]
         _require_expected(wanted, expect)
-        units = list({unit.key: unit for unit in wanted}.values())  # `all` may be one camera
+        units = list({unit.key: unit for unit in wanted}.values())  # `all` may be one camera; a regression has no seed
         manifest.require_pairs([units[0].pair])
         ledger = Ledger.of(root)
         store = reachable_store(root)
@@ -137,10 +141,10 @@ def _train_each(units: Sequence[Unit], train_one: _Train, stopping: StopRequest)
         except FencedError as error:  # it is in good hands
             _log.warning("%s", error)
         except HyperSkinError as error:
-            failures[unit.model + unit.camera_title] = str(error)
+            failures[unit.model + unit.title_end] = str(error)
         except Exception as error:  # whatever it is, it must not cost the other models
             _log.exception("%s", unit.title)
-            failures[unit.model + unit.camera_title] = f"{type(error).__name__}: {error}"
+            failures[unit.model + unit.title_end] = f"{type(error).__name__}: {error}"
         stopping.check()
     if failures:
         each = "; ".join(f"{name} ({reason.rstrip('.')})" for name, reason in failures.items())

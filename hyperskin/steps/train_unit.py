@@ -77,7 +77,7 @@ def train_unit(
         cost = {"cost/parameters": float(fitted.parameter_count), "cost/training_s": fitted_s}
         run.log_summary({**evaluation.metrics, **fitted.metrics, **cost})
         _log.info("%s: %s (%.0f s)", unit.title, say_scores(evaluation), fitted_s)
-        if fitted.network is not None:
+        if fitted.network is not None and not unit.is_repeat:
             require_recorded(Path.cwd(), digest=manifest.digest)
             run.log_model(
                 fitted.network,

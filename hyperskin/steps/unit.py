@@ -28,11 +28,15 @@ _NO_INFLUENCE = ("pairs", "models", "slots", "cameras", "test_cameras", "test_ex
 
 
 class UnitName(NamedTuple):
-    """What a person calls a unit: its model, its pair, and whose pictures it is trained on."""
+    """What a person calls a unit: its model, its pair, whose pictures it is trained on, and by which seed.
+
+    The seed is None where it is that of `train.seed`, and for a regression, which has none.
+    """
 
     model: str
     pair: str
     camera: str
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Unit:
         test_cameras: Whose pictures it is examined with too.
         rendered: All cameras of the data.
         test_exposures: In how many times its light it is examined too.
+        is_repeat: Whether it is trained by another seed than `train.seed`: to see what chance does, and not to be used.
     """
 
     model: str
@@ -65,26 +70,30 @@ class Unit:
     test_cameras: tuple[str, ...]
     rendered: tuple[str, ...]
     test_exposures: tuple[float, ...] = ()
+    is_repeat: bool = False
 
     @property
     def name(self) -> UnitName:
         """What a person calls it."""
-        return UnitName(self.model, self.pair.name, self.recipe["camera"])
+        return UnitName(
+            self.model, self.pair.name, self.recipe["camera"], self.recipe["seed"] if self.is_repeat else None
+        )
 
     @property
     def title(self) -> str:
         """The same in words; the camera is told where there are several."""
-        return f"{self.model} on {self.pair.name}" + self.camera_title
+        return f"{self.model} on {self.pair.name}" + self.title_end
 
     @property
     def run_name(self) -> str:
         """What people call its run in MLflow."""
-        return f"{self.model}-{self.pair.name}" + (f" ({self.size})" if self.size else "") + self.camera_title
+        return f"{self.model}-{self.pair.name}" + (f" ({self.size})" if self.size else "") + self.title_end
 
     @property
-    def camera_title(self) -> str:
-        """What a title of it ends with; empty where the data know one camera."""
-        return f", camera {self.recipe['camera']}" if len(self.rendered) > 1 else ""
+    def title_end(self) -> str:
+        """What a title of it ends with: the camera where the data know several, and the seed of a repeated training."""
+        camera = f", camera {self.recipe['camera']}" if len(self.rendered) > 1 else ""
+        return camera + (f", seed {self.recipe['seed']}" if self.is_repeat else "")
 
     @property
     def camera(self) -> str:
@@ -116,7 +125,15 @@ class Unit:
 
     @classmethod
     def of(
-        cls, model: str, pair_name: str, params: Params, manifest: Manifest, *, camera: str = "", **changes: Any
+        cls,
+        model: str,
+        pair_name: str,
+        params: Params,
+        manifest: Manifest,
+        *,
+        camera: str = "",
+        seed: int | None = None,
+        **changes: Any,
     ) -> Unit:
         """Return the unit that params describe for this model, pair and camera, with `changes` to its recipe.
 
@@ -126,6 +143,7 @@ class Unit:
             params: Parameters.
             manifest: The data.
             camera: One of the trainings in `train.cameras`; the first where empty.
+            seed: In place of `train.seed`; a regression has none.
             changes: Values of the recipe that differ.
 
         Raises:
@@ -138,10 +156,25 @@ class Unit:
         cameras = _find_cameras(camera or params.train.cameras[0], params, rendered)
         tested = _find_tested(params, cameras, rendered)
         recipe |= _examination(params, cameras, tested, rendered) | changes
+        is_repeat = not is_regression(model) and seed not in (None, params.train.seed)
+        if is_repeat:
+            recipe["seed"] = seed
         code = training_code_version()
         key = make_key(model, pair.name, config, recipe, manifest.digest, code)
-        exposures = params.train.test_exposures
-        return cls(model, pair, config, recipe, key, code, manifest.digest, cameras, tested, rendered, exposures)
+        return cls(
+            model,
+            pair,
+            config,
+            recipe,
+            key,
+            code,
+            manifest.digest,
+            cameras,
+            tested,
+            rendered,
+            params.train.test_exposures,
+            is_repeat,
+        )
 
     @classmethod
     def of_file(

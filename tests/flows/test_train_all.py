@@ -41,7 +41,7 @@ def test_every_model_is_trained_on_every_pair_between_preparation_and_comparison
 def test_the_regressions_come_first_on_all_pairs(project):
     units = choose_units(Params.read(project.root / FILE_NAME), None, None)
 
-    assert units[: len(REGRESSIONS) * 2] == [(model, pair, "cie") for model in REGRESSIONS for pair in PAIRS]
+    assert units[: len(REGRESSIONS) * 2] == [(model, pair, "cie", None) for model in REGRESSIONS for pair in PAIRS]
     assert [unit.model for unit in units[-2 * len(NETWORKS) :: 2]] == NETWORKS
 
 

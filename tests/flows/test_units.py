@@ -100,6 +100,36 @@ def test_only_what_is_not_finished_goes_to_workers_with_its_keys(with_manifest, 
     assert [(job.models, job.keys) for job in left] == [(("regression_linear",), (keys[names[1]],))]
 
 
+def test_networks_are_trained_by_every_seed_one_round_after_the_other_and_regressions_once(project):
+    params = Params.read(project.root / FILE_NAME)
+    names = choose_units(params, ["regression_mean", "hrnet"], None, seeds=[2, 1, 3])
+    assert [(name.model, name.pair, name.seed) for name in names] == [
+        ("regression_mean", "rgb_vis", None), ("regression_mean", "msi_nir", None),
+        ("hrnet", "rgb_vis", 2), ("hrnet", "msi_nir", 2),
+        ("hrnet", "rgb_vis", None), ("hrnet", "msi_nir", None),
+        ("hrnet", "rgb_vis", 3), ("hrnet", "msi_nir", 3),
+    ]  # fmt: skip
+    assert choose_units(params, ["hrnet"], None, seeds=[params.train.seed]) == choose_units(params, ["hrnet"], None)
+
+
+def test_a_job_names_the_seed_only_where_it_is_another(project):
+    params = Params.read(project.root / FILE_NAME)
+    first, second = group_units(choose_units(params, ["hrnet"], ["rgb_vis"], seeds=[1, 2]), params)
+    assert (str(first), first.words()) == ("hrnet on rgb_vis", ["train", "--model", "hrnet", "--pair", "rgb_vis"])
+    assert (str(second), second.words()[5:]) == ("hrnet on rgb_vis, seed 2", ["--seed", "2"])
+    assert TrainJob(**{**second.parameters(), "models": ("hrnet",), "keys": ()}) == second
+
+
+def test_what_workers_are_left_with_is_told_apart_by_seed(with_manifest, monkeypatch):
+    root = with_manifest.root
+    params, manifest = Params.read(root / FILE_NAME), Manifest.read(root / "data" / "manifest.json")
+    names = choose_units(params, ["hrnet"], ["rgb_vis"], seeds=[1, 2])
+    finished = {Unit.of("hrnet", "rgb_vis", params, manifest).key}
+    monkeypatch.setattr("flows.units.find_finished_units", lambda root, units, ledger: finished)
+    (job,) = open_jobs(root, params, names, Ledger.of(root))
+    assert (job.seed, job.keys) == (2, (Unit.of("hrnet", "rgb_vis", params, manifest, seed=2).key,))
+
+
 @pytest.fixture
 def several(with_manifest):
     """A project whose params train on two cameras, and on both."""

@@ -41,8 +41,8 @@ def prepared(project: Project) -> Project:
     return project
 
 
-def _train(project: Project, model: str, check: bool = True) -> str:
-    result = project.run("hyperskin", "train", "--model", model, "--pair", "rgb_vis", check=check)
+def _train(project: Project, model: str, *more: str, check: bool = True) -> str:
+    result = project.run("hyperskin", "train", "--model", model, "--pair", "rgb_vis", *more, check=check)
     assert "Traceback" not in result.stderr
     return result.stdout + result.stderr
 
@@ -75,10 +75,17 @@ def test_a_unit_is_trained_scored_logged_registered_and_then_skipped(prepared: P
     version = client.get_model_version_by_alias("hyperskin-rgb-vis", "champion")
     assert version.run_id == network.info.run_id
 
-    assert "finished already, skipped" in _train(prepared, "hscnn_plus")
+    said = _train(prepared, "hscnn_plus", "--seed", "1", "--seed", "2")
+    assert "hscnn_plus on rgb_vis: finished already, skipped" in said
+    assert "hscnn_plus on rgb_vis, seed 2: sam/" in said
+    assert [version.version for version in client.search_model_versions("name = 'hyperskin-rgb-vis'")] == [1]
+    seeds = {
+        run.data.params["seed"] for run in client.search_runs([experiment.experiment_id]) if "seed" in run.data.params
+    }
+    assert seeds == {"1", "2"}
     table = prepared.run("hyperskin", "compare").stdout
     assert "*regression_linear*" in table
-    assert "hscnn_plus (blocks 1)" in table
+    assert "hscnn_plus (blocks 1), seed 2" in table
     assert (prepared.root / "reports/comparison.tex").is_file()
 
 
@@ -233,6 +240,15 @@ def test_a_model_that_fails_costs_no_other_and_is_told_in_the_end(tried: list[st
     assert "regression_linear (The sums must not be singular; they are)" in str(caught.value)
     assert "regression_polynomial (KeyError: 'no one thought of this')" in str(caught.value)
     assert "regression_mean" not in str(caught.value)
+
+
+def test_networks_are_trained_by_every_seed_and_regressions_once(
+    tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units: list[str] = []
+    monkeypatch.setattr("hyperskin.steps.train_unit.train_unit", lambda unit, *_, **__: units.append(unit.title))
+    train(model=["regression_mean", "hrnet"], pair="rgb_vis", seed=[1, 3])
+    assert units == ["regression_mean on rgb_vis", "hrnet on rgb_vis", "hrnet on rgb_vis, seed 3"]
 
 
 def test_a_model_alone_fails_with_its_own_error(tried: list[str]) -> None:

@@ -80,6 +80,20 @@ def test_a_regression_does_not_depend_on_how_networks_are_trained() -> None:
     assert Unit.of("regression_linear", "rgb_vis", _params(), _manifest()).regression_kind == "linear"
 
 
+def test_a_training_by_another_seed_is_another_unit_and_says_so() -> None:
+    one, two = (Unit.of("hrnet", "rgb_vis", _params(), _manifest(), seed=seed) for seed in (1, 2))
+    assert one == Unit.of("hrnet", "rgb_vis", _params(), _manifest())
+    assert (one.is_repeat, one.name.seed, one.title) == (False, None, "hrnet on rgb_vis")
+    assert (two.is_repeat, two.name.seed, two.title) == (True, 2, "hrnet on rgb_vis, seed 2")
+    assert (two.recipe["seed"], two.run_name) == (2, "hrnet-rgb_vis (width 8), seed 2")
+    assert two.key == _key(seed=2) != one.key
+
+
+def test_a_regression_has_no_seed() -> None:
+    unit = Unit.of("regression_linear", "rgb_vis", _params(), _manifest(), seed=2)
+    assert unit == Unit.of("regression_linear", "rgb_vis", _params(), _manifest())
+
+
 def test_a_models_own_rate_wins() -> None:
     params = _params(models={"hrnet": {"width": 16, "learning_rate": 5e-4}})
     unit = Unit.of("hrnet", "rgb_vis", params, _manifest())
@@ -219,7 +233,7 @@ def _finish(root: Path, model: str, pair: str) -> None:
 
 def test_what_is_not_finished_is_open(repository: Path) -> None:
     params = Params.read(repository / FILE_NAME)
-    everything = [(model, pair, "cie") for model in model_names(params) for pair in params.train.pairs]
+    everything = [(model, pair, "cie", None) for model in model_names(params) for pair in params.train.pairs]
     assert open_units(repository) == everything
     _finish(repository, *everything[1][:2])
     assert open_units(repository) == everything[:1] + everything[2:]
@@ -227,9 +241,9 @@ def test_what_is_not_finished_is_open(repository: Path) -> None:
 
 def test_without_a_manifest_everything_is_open(repository: Path) -> None:
     _finish(repository, "hrnet", "rgb_vis")
-    assert ("hrnet", "rgb_vis", "cie") not in open_units(repository)
+    assert ("hrnet", "rgb_vis", "cie", None) not in open_units(repository)
     (repository / "data" / "manifest.json").unlink()
-    assert ("hrnet", "rgb_vis", "cie") in open_units(repository)
+    assert ("hrnet", "rgb_vis", "cie", None) in open_units(repository)
 
 
 def test_whoever_asks_what_is_open_loads_neither_torch_nor_mlflow(repository: Path) -> None:
