@@ -122,12 +122,18 @@ def reproduced_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(reproduced_once: Project, tmp_path: Path) -> Project:
-    """Return a copy of the reproduced project with originals of its own, free to be changed."""
-    origin = reproduced_once
-    shutil.copytree(origin.root.parent, tmp_path, dirs_exist_ok=True, symlinks=True)
-    made = Project(tmp_path / "project", tmp_path / "scenes", tmp_path / "given masks")
-    made.edit(str(origin.root.parent), str(tmp_path))
-    made.edit(str(origin.root.parent), str(tmp_path))
+    """Return a copy of the reproduced project, free to be changed; its originals are everybody's and stay."""
+    shutil.copytree(reproduced_once.root, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project", reproduced_once.scenes, reproduced_once.masks)
+
+
+@pytest.fixture
+def project_with_originals(project: Project, tmp_path: Path) -> Project:
+    """Return a reproduced project whose originals are free to be changed too."""
+    made = Project(project.root, tmp_path / "scenes", tmp_path / "given masks")
+    for theirs, own in ((project.scenes, made.scenes), (project.masks, made.masks)):
+        shutil.copytree(theirs, own)
+        made.edit(str(theirs), str(own))
     made.run("hyperskin", "init", "--rescan")
     made.repro()
     return made

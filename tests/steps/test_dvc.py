@@ -21,7 +21,8 @@ def test_nothing_runs_when_nothing_changed(project: Project) -> None:
     assert _stages(project.repro().stdout) == []
 
 
-def test_subjects_come_and_go_without_touching_the_others(project: Project) -> None:
+def test_subjects_come_and_go_without_touching_the_others(project_with_originals: Project) -> None:
+    project = project_with_originals
     before = project.inodes("cubes", ".h5")
     split = (project.root / "data/split.json").read_text()
     write_scene(project.scenes, "extra_ms", 9)
@@ -37,7 +38,8 @@ def test_subjects_come_and_go_without_touching_the_others(project: Project) -> N
     assert (project.root / "data/split.json").read_text() == split
 
 
-def test_one_changed_input_remakes_one_capture(project: Project) -> None:
+def test_one_changed_input_remakes_one_capture(project_with_originals: Project) -> None:
+    project = project_with_originals
     before = {folder: project.inodes(folder, ".h5") for folder in ("cubes", "inputs")}
     write_scene(project.scenes, "bread_ms", 77)
     refused = project.repro(check=False)
@@ -58,7 +60,8 @@ def test_a_parameter_reruns_the_stages_that_read_it_and_those_behind(project: Pr
     assert _stages(project.repro().stdout)[0] == "calibrate"
 
 
-def test_a_failure_in_mid_stage_keeps_the_others(project: Project) -> None:
+def test_a_failure_in_mid_stage_keeps_the_others(project_with_originals: Project) -> None:
+    project = project_with_originals
     before = project.inodes("cubes", ".h5")
     broken = project.scenes / "cloth_ms/cloth_ms/cloth_ms_07.png"
     whole = broken.read_bytes()

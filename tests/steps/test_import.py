@@ -38,11 +38,8 @@ PAIR = find_pair("rgb_vis")
 
 
 @pytest.fixture
-def prepared(reproduced_once: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project with data that nobody changes, in which a test stands."""
-    root = tmp_path / "project"
-    shutil.copytree(reproduced_once.root, root, symlinks=True)
-    project = Project(root, reproduced_once.scenes, reproduced_once.masks)
+def prepared(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project in which a test stands."""
     for old, new in SMALL.items():
         project.edit(old, new)
     monkeypatch.chdir(project.root)
