@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from hyperskin.data.frames import Frame, PairFiles, read_frame, read_truth, read_visible
+from hyperskin.data.frames import Frame, PairFiles, Truth, read_frame, read_truth, read_visible
 from hyperskin.errors import DataError
 from hyperskin.metrics.summary import CaptureScores, Summary, score_capture, summarise
 from hyperskin.metrics.truth import score_against_truth
 from hyperskin.pairs import Pair
+from hyperskin.skin.subject_gain import GainPrior
 from hyperskin.steps.bare_skin import BareSkin, find_bare_skin
 from hyperskin.steps.fidelity import FidelityCheck, SkinFidelity
+from hyperskin.steps.subject_calibration import Calibration, CalibrationCheck
 
 Reconstruct = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """An input (H, W, C_in) to a cube (H, W, C_out), both float32."""
@@ -50,7 +52,7 @@ class Evaluation:
     """All that an examination found; `degenerate` where some frame got one constant spectrum.
 
     `camera_metrics` and `exposure_metrics` are scores with the pictures of other cameras, and of other light, by metric
-    key.
+    key; `calibration` is what measuring each person once is worth, None where there was no prior for it.
     """
 
     scores: list[CaptureScores]
@@ -60,11 +62,14 @@ class Evaluation:
     degenerate: bool
     camera_metrics: dict[str, float] = field(default_factory=dict)
     exposure_metrics: dict[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
         """Every number of it, by metric key."""
-        return {**self.summary.metrics, **self.fidelity.metrics, **self.camera_metrics, **self.exposure_metrics}
+        calibrated = {} if self.calibration is None else self.calibration.metrics
+        own = {**self.summary.metrics, **self.fidelity.metrics, **calibrated}
+        return {**own, **self.camera_metrics, **self.exposure_metrics}
 
 
 def evaluate(
@@ -73,6 +78,7 @@ def evaluate(
     pair: Pair,
     *,
     camera: str,
+    prior: GainPrior | None = None,
     progress: Callable[[Sequence[PairFiles]], Iterable[PairFiles]] = iter,
     on_frame: OnFrame = lambda _frame, _estimate, _skin: None,
 ) -> Evaluation:
@@ -80,9 +86,10 @@ def evaluate(
 
     Args:
         reconstruct: The model.
-        files: The captures.
+        files: The captures, sorted by name.
         pair: The reconstruction task.
         camera: Which camera's RGB goes in.
+        prior: How the model errs on people; with it the first capture of each calibrates the model for the others.
         progress: Wraps the captures, for a bar.
         on_frame: Shown every capture, for pictures.
 
@@ -93,25 +100,30 @@ def evaluate(
     scores = []
     sums: dict[str, _SpectraSums] = {}
     fidelity = FidelityCheck(pair)
+    calibration = None if prior is None else CalibrationCheck(pair, prior)
     degenerate = False
     for file in progress(files):
         frame = read_frame(file, pair, camera=camera)
         estimate = reconstruct(frame.input)
         require_finite(estimate, frame.capture.name)
         skin = find_bare_skin(frame, pair.target, read_visible(file.cube))
-        scores.append(_score(estimate, frame, skin, file, pair, fidelity))
+        truth = None if file.truth is None else read_truth(file.truth, pair)
+        scores.append(_score(estimate, frame, skin, truth, pair, fidelity))
+        if calibration is not None and skin is not None:
+            calibration.add(frame, estimate, skin, truth)
         sums.setdefault(frame.capture.subject, _SpectraSums(pair.out_channels)).add(frame, estimate)
         degenerate = degenerate or is_constant(estimate)
         on_frame(frame, estimate, skin)
     spectra = [own.spectra(subject) for subject, own in sums.items() if own.count >= _PANEL_PIXELS]
-    return Evaluation(scores, summarise(scores), spectra, fidelity.result(), degenerate)
+    calibrated = None if calibration is None else calibration.result()
+    return Evaluation(scores, summarise(scores), spectra, fidelity.result(), degenerate, calibration=calibrated)
 
 
 def _score(
     estimate: npt.NDArray[np.float32],
     frame: Frame,
     skin: BareSkin | None,
-    file: PairFiles,
+    truth: Truth | None,
     pair: Pair,
     fidelity: FidelityCheck,
 ) -> CaptureScores:
@@ -128,7 +140,6 @@ def _score(
         given=pair.given_indices,
     )
     more: dict[str, float] = {}
-    truth = None if file.truth is None else read_truth(file.truth, pair)
     if skin is not None:
         more |= fidelity.add(frame, skin.regions, estimate, truth)
         scores = replace(scores, skin_type=skin.skin_type, ita_deg=skin.ita_deg)

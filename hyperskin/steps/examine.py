@@ -19,6 +19,7 @@ from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.evaluate import Evaluation, Reconstruct, evaluate
 from hyperskin.steps.exposures import examine_exposures, exposure_metrics, own_rows
 from hyperskin.steps.fit import until_stopped
+from hyperskin.steps.gain_prior import learn_prior, prior_captures
 from hyperskin.steps.present import METRICS
 from hyperskin.steps.sheets import sheet_logger
 from hyperskin.steps.unit import Unit
@@ -40,7 +41,8 @@ def examine(
     """Reconstruct every test capture whole, and send tables, figures and pictures of it to the run.
 
     What other cameras saw of the captures, and what its own would have in other light, is reconstructed too, for its
-    angle and similarity alone.
+    angle and similarity alone. So is one capture of everybody who trains or selects, to learn what measuring a
+    person once tells of the person's other captures.
 
     Args:
         reconstruct: The model.
@@ -56,11 +58,21 @@ def examine(
         EmptyMaskError: A capture's mask selects no valid pixel.
     """
     captures = manifest.pair_files("test", unit.pair)
+    prior = learn_prior(
+        reconstruct,
+        prior_captures(manifest, unit.pair),
+        unit.pair,
+        camera=unit.camera,
+        progress=lambda files: until_stopped(
+            tqdm(files, desc="prior of people", unit="capture", disable=None, leave=False), should_stop
+        ),
+    )
     evaluation = evaluate(
         reconstruct,
         captures,
         unit.pair,
         camera=unit.camera,
+        prior=prior,
         progress=lambda files: until_stopped(
             tqdm(files, desc="evaluate", unit="capture", disable=None, leave=False), should_stop
         ),
@@ -161,6 +173,8 @@ def _log_evaluation(
         "per_region": evaluation.fidelity.per_region,
         "per_camera": camera_rows(by_camera, unit.camera),
         "per_exposure": exposed,
+        "per_calibration": [] if evaluation.calibration is None else evaluation.calibration.rows,
+        "calibration": [] if evaluation.calibration is None else evaluation.calibration.summary,
     }
     run.log_tables({name: rows for name, rows in tables.items() if rows})
     run.log_figure(draw_bands(bands, title=run.name), "per_band")

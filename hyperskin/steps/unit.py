@@ -19,7 +19,18 @@ CHECKPOINTS = Path("mlruns/checkpoints")
 
 _PACKAGE = Path(hyperskin.__file__).parent
 _CODE_FOLDERS = ("models", "training", "data", "metrics", "skin")
-_CODE_STEPS = ("train_unit", "examine", "evaluate", "cameras", "exposures", "bare_skin", "fidelity", "fit")
+_CODE_STEPS = (
+    "train_unit",
+    "examine",
+    "evaluate",
+    "cameras",
+    "exposures",
+    "bare_skin",
+    "fidelity",
+    "gain_prior",
+    "subject_calibration",
+    "fit",
+)
 _CODE_FILES = ("bands.py", "cube.py", "pairs.py", *(f"steps/{name}.py" for name in _CODE_STEPS))
 _CODE_OF_IMPORTS = ("steps/import_unit.py",)
 _WEIGHTS_DIGITS = 12
