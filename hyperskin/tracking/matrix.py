@@ -7,7 +7,7 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -20,6 +20,7 @@ from hyperskin.pictures import save_figure
 from hyperskin.tracking.compare import Row, label_row, place_of
 from hyperskin.tracking.figures import draw_matrix
 from hyperskin.tracking.grid import align_table
+from hyperskin.tracking.seeds import average, group_by_seed
 
 FOLDER = "cameras"
 _SCORES = {"sam/masked": "camera_sam_masked/", "ssim/masked": "camera_ssim_masked/", "sam/full": "camera_sam_full/"}
@@ -34,9 +35,10 @@ class Matrix:
 
     Attributes:
         label: The model, and what tells it from its like.
-        rows: A run for each training, those on one camera first.
+        rows: A training each, those on one camera first; several seeds of it are one row, of their means.
         cameras: With whose pictures they were examined, in the order in which they were rendered.
         score: Which score it holds: "sam/masked", or "sam/full" where there are no masks.
+        runs: The runs that each of `rows` is the mean of, by their seeds.
     """
 
     pair: str
@@ -45,6 +47,12 @@ class Matrix:
     rows: tuple[Row, ...]
     cameras: tuple[str, ...]
     score: str
+    runs: tuple[tuple[str, ...], ...]
+
+    @property
+    def seed_count(self) -> int:
+        """Over how many seeds the rows are means, at most."""
+        return max(map(len, self.runs))
 
     def value(self, row: Row, camera: str, score: str = "") -> float:
         """Return what a training scores with a camera's pictures; NaN where it was not examined."""
@@ -71,7 +79,9 @@ def make_matrices(rows: Sequence[Row], *, present: Collection[str] | None = None
     """
     order = list(PAIRS)
     trained_here = [row for row in rows if not row.file]  # of others nobody knows whose pictures they learned from
-    examined = [row for row in trained_here if len(row.tested) > 1 and (present is None or row.evaluation in present)]
+    seeds = group_by_seed([row for row in trained_here if present is None or row.evaluation in present])
+    runs = {own[0].run_id: tuple(row.run_id for row in own) for own in seeds}
+    examined = [row for row in map(average, seeds) if len(row.tested) > 1]
 
     def group_of(row: Row) -> tuple[int, str, int, str, list[tuple[str, str]]]:
         return (
@@ -84,7 +94,7 @@ def make_matrices(rows: Sequence[Row], *, present: Collection[str] | None = None
 
     groups = [tuple(group) for _, group in itertools.groupby(sorted(examined, key=group_of), key=group_of)]
     alike = [replace(group[0], params=_without_cameras(group[0])) for group in groups]
-    return [_make(group, one, alike) for group, one in zip(groups, alike, strict=True)]
+    return [_make(group, one, alike, runs) for group, one in zip(groups, alike, strict=True)]
 
 
 def write_matrices(folder: Path, matrices: Sequence[Matrix]) -> str:
@@ -104,7 +114,11 @@ def to_markdown(matrices: Sequence[Matrix]) -> str:
     parts = [legend]
     for own in _exams(matrices):
         parts += _summary(own)
-        parts += [part for matrix in own for part in (f"### {matrix.label}, {_say(matrix.score)}", _grid(matrix))]
+        parts += [
+            part
+            for matrix in own
+            for part in (f"### {matrix.label}, {_say(matrix.score)}{_say_seeds(matrix)}", _grid(matrix))
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -114,7 +128,7 @@ def to_csv(matrices: Sequence[Matrix]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["pair", "evaluation", "model", "trained_on", "tested_on", "is_own", *_SCORES, "run_id"])
     for matrix in matrices:
-        for row, camera in itertools.product(matrix.rows, matrix.cameras):
+        for (row, runs), camera in itertools.product(zip(matrix.rows, matrix.runs, strict=True), matrix.cameras):
             scores = [matrix.value(row, camera, score) for score in _SCORES]
             cells = ["" if math.isnan(score) else repr(score) for score in scores]
             trained = row.params["camera"]
@@ -126,7 +140,7 @@ def to_csv(matrices: Sequence[Matrix]) -> str:
                 camera,
                 str(camera in row.cameras).lower(),
             ]
-            writer.writerow([*identity, *cells, row.run_id])
+            writer.writerow([*identity, *cells, " ".join(runs)])
     return stream.getvalue()
 
 
@@ -137,11 +151,11 @@ def draw(matrix: Matrix) -> Figure:
         rows=[row.params["camera"] for row in matrix.rows],
         columns=matrix.cameras,
         marked=[[camera in row.cameras for camera in matrix.cameras] for row in matrix.rows],
-        title=f"{matrix.label} on {matrix.pair}: {_say(matrix.score)} in rad, lower is better",
+        title=f"{matrix.label} on {matrix.pair}: {_say(matrix.score)} in rad{_say_seeds(matrix)}, lower is better",
     )
 
 
-def _make(group: Sequence[Row], one: Row, alike: Sequence[Row]) -> Matrix:
+def _make(group: Sequence[Row], one: Row, alike: Sequence[Row], runs: Mapping[str, tuple[str, ...]]) -> Matrix:
     longest = max((row.tested for row in group), key=len)
     cameras = tuple(dict.fromkeys([*longest, *(camera for row in group for camera in row.tested)]))
     place = {camera: number for number, camera in enumerate(cameras)}
@@ -149,7 +163,8 @@ def _make(group: Sequence[Row], one: Row, alike: Sequence[Row]) -> Matrix:
     known = {key for row in group for key in row.metrics}
     score = next((score for score in _DECIDING if any(key.startswith(_SCORES[score]) for key in known)), _DECIDING[-1])
     like = [other for other in alike if (other.pair, other.evaluation) == (one.pair, one.evaluation)]
-    return Matrix(one.pair, one.evaluation, label_row(one, like), rows, cameras, score)
+    own = tuple(runs[row.run_id] for row in rows)
+    return Matrix(one.pair, one.evaluation, label_row(one, like), rows, cameras, score, own)
 
 
 def _exams(matrices: Sequence[Matrix]) -> list[list[Matrix]]:
@@ -208,6 +223,10 @@ def _emphasise(value: float, is_emphasised: bool) -> str:
 
 def _say(score: str) -> str:
     return {"sam/masked": "SAM masked", "sam/full": "SAM with background"}[score]
+
+
+def _say_seeds(matrix: Matrix) -> str:
+    return f", mean over {matrix.seed_count} seeds" if matrix.seed_count > 1 else ""
 
 
 def _file_name(matrix: Matrix) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import re
+from dataclasses import replace
 
 import pytest
 from matplotlib.patches import Rectangle
@@ -32,6 +33,10 @@ def _row(trained, *, model="hrnet", size="width 8", evaluation="aaaaaaaabbbb", p
         cameras=cameras,
         tested=tuple(scores),
     )
+
+
+def _seeded(seed, row):
+    return replace(row, params={**row.params, "seed": seed})
 
 
 def _two():
@@ -66,6 +71,18 @@ def test_two_cameras_by_hand():
         ["phone", "0.3000", "**0.1100**"],
         ["cie + phone", "**0.1200**", "**0.1300**"],
     ]
+
+
+def test_seeds_of_a_training_are_one_row_of_their_means():
+    rows = [_seeded(seed, _row("cie", cie=low, phone=0.5)) for seed, low in (("2", 0.3), ("1", 0.1))]
+    [matrix] = make_matrices([*rows, _seeded("1", _row("phone", cie=0.4, phone=0.2))])
+    assert matrix.label == "hrnet (width 8)"
+    assert [row.params["camera"] for row in matrix.rows] == ["cie", "phone"]
+    assert matrix.value(matrix.rows[0], "cie") == pytest.approx(0.2)
+    assert matrix.runs[0] == (rows[1].run_id, rows[0].run_id)
+    assert "### hrnet (width 8), SAM masked, mean over 2 seeds" in to_markdown([matrix])
+    assert "mean over 2 seeds" in draw(matrix).get_suptitle()
+    assert f",{rows[1].run_id} {rows[0].run_id}\n" in to_csv([matrix])
 
 
 def test_csv_holds_every_digit_and_what_was_not_tested_is_empty():
