@@ -21,7 +21,9 @@ from hyperskin.reporting.grids import Part, side_by_side, with_count
 from hyperskin.tracking.compare import Column
 from hyperskin.tracking.results import Result
 
-_CLEAR = 0.05
+CLEAR = 0.05
+"""What p may be at most, for a difference to be told from chance."""
+
 _FEW = 10  # subjects; below, a bootstrap knows too few people to be trusted to its second digit
 
 
@@ -45,11 +47,11 @@ class Difference:
     @property
     def is_clear(self) -> bool:
         """Whether chance alone would seldom do it."""
-        return self.p <= _CLEAR
+        return self.p <= CLEAR
 
 
-def subjects_section(exam: Examination) -> Section:
-    """Return intervals, scores by subject, and paired differences, for SAM and for SSIM beside it."""
+def subjects_section(exam: Examination, *, compares: bool = True) -> Section:
+    """Return intervals, scores by subject and, if it `compares`, paired differences, for SAM and for SSIM beside it."""
     columns = (exam.deciding, SIMILARITY[exam.deciding.metric])
     known = [result for result in exam.results if by_subject(result, exam.deciding.metric)]
     anchor = f"{exam.anchor}-subjects"
@@ -59,7 +61,8 @@ def subjects_section(exam: Examination) -> Section:
     subjects = subjects_of(known, exam.deciding.metric)
     blocks: list[object] = [*_tell_few(len(subjects)), _intervals(known, columns)]
     blocks += _per_subject(known, subjects, columns)
-    blocks += _compare(exam, known, columns)
+    if compares:
+        blocks += _compare(exam, known, columns)
     return Section("Subjects and intervals", anchor, tuple(blocks))
 
 
@@ -77,6 +80,13 @@ def differences(results: Sequence[Result], other: Result, column: Column) -> lis
             found.append((result, clustered_mean(pairs), sign_flip_test(means), better_count))
     corrected = holm([test.p for _, _, test, _ in found])
     return [Difference(*each, p) for each, p in zip(found, corrected, strict=True)]
+
+
+def say_limits(interval: Interval, digits: int, *, sign: str = "") -> str:
+    """Return the ends of an interval, or that there are none."""
+    if interval.low is None or interval.high is None:
+        return "none"
+    return f"{interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f}"
 
 
 def _paired(result: Result, other: Result, key: str) -> dict[str, list[float]]:
@@ -114,7 +124,7 @@ def _intervals(known: Sequence[Result], columns: Sequence[Column]) -> Grid:
                 cells += ["-", "-"]
                 continue
             count, subject_count = max(count, interval.value_count), interval.subject_count
-            cells += [f"{interval.mean:.{column.digits}f}", _limits(interval, column.digits)]
+            cells += [f"{interval.mean:.{column.digits}f}", say_limits(interval, column.digits)]
         rows.append((model_cell(result), *cells, str(count), str(subject_count)))
     return Grid(
         caption="Means over captures and their 95 % intervals: percentile bootstrap, 10 000 draws of whole subjects.",
@@ -173,7 +183,7 @@ def _differences(found: Mapping[Column, Sequence[Difference]], name: str) -> Ite
     yield from side_by_side(
         f"Difference from {name}, on the same captures: for SAM a negative one is better, for SSIM a positive one. "
         "Interval: 95 %, bootstrap over subjects. p: sign-flip test of the subjects' means, two-sided; p*: corrected "
-        f"for all rows (Holm). Bold: p* at most {_CLEAR:g}",
+        f"for all rows (Holm). Bold: p* at most {CLEAR:g}",
         "model",
         [model_cell(result) for result in compared],
         parts,
@@ -192,7 +202,7 @@ def _part(column: Column, found: Mapping[str, Difference], compared: Sequence[Re
         rows.append(
             (
                 Span(mean, style="strong") if each.is_clear else mean,
-                _limits(each.interval, column.digits, sign="+"),
+                say_limits(each.interval, column.digits, sign="+"),
                 f"{each.better_count} of {each.test.subject_count}",
                 f"{each.test.p:.2g}",
                 f"{each.p:.2g}",
@@ -207,13 +217,7 @@ def _tell_clear(found: Sequence[Difference], other: Result, column: Column) -> L
         return line(f"By {column.heading} all of these differ from {other.label} beyond chance.")
     said = f"By {column.heading} not significantly different from {other.label}: {'; '.join(unclear)}."
     smallest, count = max(each.test.smallest_p for each in found), found[0].test.subject_count
-    if smallest * len(found) > _CLEAR:
+    if smallest * len(found) > CLEAR:
         corrected = f", nor below {min(1.0, smallest * len(found)):.2g} once corrected" if len(found) > 1 else ""
         said += f" With {count_of(count, 'subject')} none can be: p cannot come below {smallest:.2g}{corrected}."
     return line(said)
-
-
-def _limits(interval: Interval, digits: int, *, sign: str = "") -> str:
-    if interval.low is None or interval.high is None:
-        return "none"
-    return f"{interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f}"
