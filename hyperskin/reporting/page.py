@@ -12,6 +12,7 @@ from hyperskin.data.manifest import Manifest
 from hyperskin.data.test_sets import OWN
 from hyperskin.metrics.intervals import clustered_mean
 from hyperskin.reporting.bands import bands_section
+from hyperskin.reporting.calibration import calibration_section
 from hyperskin.reporting.cost import cost_section
 from hyperskin.reporting.document import Bullets, Document, Grid, Line, Section, Span, Words, bullets, line, said
 from hyperskin.reporting.examination import Examination, by_subject, count_of, image_count, model_cell, score
@@ -103,6 +104,7 @@ def _pair_section(exam: Examination, found: Findings) -> Section:
             bands_section(exam),
             groups_section(exam),
             skin_section(exam),
+            calibration_section(exam),
             cost_section(exam),
         ),
     )
