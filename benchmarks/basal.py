@@ -12,12 +12,11 @@ import time
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from hyperskin.models.baselines import build, parameter_count
+from hyperskin.models.products import products_per_px
 
 CHANNELS = ((3, 31), (4, 31), (4, 61))
-COUNTED_PX = 64
 
 
 def main() -> None:
@@ -45,14 +44,6 @@ def show(name: str, channels: tuple[int, int], sizes: list[int], rounds: int) ->
     shown = "".join(f"{value:>13.2f}" for value in seconds)
     print(f"{named:<22}{parameter_count(network):>12,}{products_per_px(network, channels[0]) / 1e3:>9.1f}{shown}")
     return seconds
-
-
-@torch.inference_mode()
-def products_per_px(network: nn.Module, in_channels: int) -> float:
-    """Return how often a pixel makes the network multiply and add."""
-    with FlopCounterMode(display=False) as counter:
-        network(torch.rand(1, in_channels, COUNTED_PX, COUNTED_PX))
-    return counter.get_total_flops() / 2 / COUNTED_PX**2
 
 
 @torch.inference_mode()

@@ -46,6 +46,7 @@ _VERBS = (
     ("split", "hyperskin.steps.split:split", _STAGES, "Subjects to train, valid and test."),
     ("manifest", "hyperskin.steps.manifest:manifest", _STAGES, "Every file with hash, shape and quality."),
     ("tune", "hyperskin.steps.tune:tune", _STAGES, "Search the best recipe of a network on one pair."),
+    ("cost", "hyperskin.steps.cost:cost", _STAGES, "Measure what one frame costs a model."),
     ("prepare", "hyperskin.steps.prepare:prepare", _STAGES, "Check the data and create the MLflow database."),
 )  # fmt: skip
 _log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from hyperskin.data.scaling import is_stretched
 from hyperskin.errors import DataError, ParamsError
 from hyperskin.ledger import Claim
 from hyperskin.models.baselines import channels_of, config_of, network_of, parameter_count, sizes_of
+from hyperskin.models.products import products_per_px
 from hyperskin.models.stretched import Stretched
 from hyperskin.models.weights_file import WeightsFile, read_weights
 from hyperskin.pairs import PAIRS
@@ -133,7 +134,9 @@ def import_unit(
             should_stop=Watch(stopping, claim),
         )
         count = parameter_count(network)
-        run.log_summary({**evaluation.metrics, "cost/parameters": float(count)})
+        products = products_per_px(network, unit.pair.in_channels)
+        cost = {"cost/parameters": float(count), "cost/kmac_per_px": products / 1e3}
+        run.log_summary({**evaluation.metrics, **cost})
         _log.info("%s on %s, pretrained: %s", unit.model, unit.pair.name, say_scores(evaluation))
         require_recorded(Path.cwd(), digest=manifest.digest)
         run.log_model(

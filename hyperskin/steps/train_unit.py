@@ -11,6 +11,7 @@ import torch
 
 from hyperskin.data.manifest import Manifest
 from hyperskin.ledger import Claim
+from hyperskin.models.products import products_per_px
 from hyperskin.params import Params, profile_name
 from hyperskin.processes import StopRequest
 from hyperskin.steps.claim import Watch, checkpoint_path
@@ -74,7 +75,11 @@ def train_unit(
         fitted = _fit(unit, manifest, device, run, should_stop)
         fitted_s = time.monotonic() - started
         evaluation = examine(fitted.reconstruct, unit, manifest, params, run, should_stop=should_stop)
-        cost = {"cost/parameters": float(fitted.parameter_count), "cost/training_s": fitted_s}
+        cost = {
+            "cost/parameters": float(fitted.parameter_count),
+            "cost/kmac_per_px": _products_per_px(fitted, unit) / 1e3,
+            "cost/training_s": fitted_s,
+        }
         run.log_summary({**evaluation.metrics, **fitted.metrics, **cost})
         _log.info("%s: %s (%.0f s)", unit.title, say_scores(evaluation), fitted_s)
         if fitted.network is not None and not unit.is_repeat:
@@ -88,6 +93,13 @@ def train_unit(
                 size_multiple=int(fitted.network.size_multiple),  # type: ignore[arg-type]  # torch types it as a tensor
             )
         claim.require_current()
+
+
+def _products_per_px(fitted: Fitted, unit: Unit) -> float:
+    """Return the multiplications per pixel; a regression weighs each feature once for each band."""
+    if fitted.network is None:
+        return float(fitted.parameter_count)
+    return products_per_px(fitted.network, unit.pair.in_channels)
 
 
 def _tags(unit: Unit, manifest: Manifest, params: Params, params_file: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,12 +114,12 @@ class Unit:
     @property
     def regression_kind(self) -> str | None:
         """The kind of regression, or None for a network."""
-        return self.model.removeprefix(_REGRESSION) if is_regression(self.model) else None
+        return regression_kind(self.model) if is_regression(self.model) else None
 
     @property
     def size(self) -> str:
         """How big the network is, such as "blocks 8", for people."""
-        return ", ".join(f"{name} {value}" for name, value in self.config.items())
+        return describe_size(self.config)
 
     @property
     def folder(self) -> Path:
@@ -162,7 +162,7 @@ class Unit:
             DataError: The data do not hold a camera's pictures.
         """
         pair = find_pair(pair_name)
-        config, recipe = _recipe(model, pair_name, params)
+        config, recipe = model_recipe(model, pair_name, params)
         rendered = manifest.cameras
         cameras = _find_cameras(camera or params.train.cameras[0], params, rendered)
         tested = _find_tested(params, cameras, rendered)
@@ -278,7 +278,22 @@ def is_regression(model: str) -> bool:
     return model.startswith(_REGRESSION)
 
 
-def _recipe(model: str, pair: str, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+def regression_kind(model: str) -> str:
+    """Return the kind of a regression by its name."""
+    return model.removeprefix(_REGRESSION)
+
+
+def describe_size(config: Mapping[str, int]) -> str:
+    """Return how big a network is, such as "blocks 8", for people; empty for the published size and a regression."""
+    return ", ".join(f"{name} {value}" for name, value in config.items())
+
+
+def model_recipe(model: str, pair: str, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a model's sizes, and how it is fitted on a pair, as params have it.
+
+    Raises:
+        UnknownNameError: The params know no such model.
+    """
     known = model_names(params)
     if model not in known:
         raise UnknownNameError(f"`model` must be one of {', '.join(known)}; got {model!r}.")

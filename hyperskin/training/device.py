@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from hyperskin.errors import HyperSkinError, ParamsError
+from hyperskin.processor import processor_name
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,7 +62,7 @@ def describe_device(device: torch.device) -> dict[str, str]:
     """Return what a run should remember of its machine, as plain text."""
     facts = {
         "device": str(device),
-        "device_name": _cpu_name(),
+        "device_name": processor_name(),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
@@ -105,12 +104,3 @@ def refuse_short_memory(device: torch.device, advice: str) -> Iterator[None]:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise MemoryShortError(f"The work must fit into the memory of {device}; it does not: {advice}.") from error
-
-
-def _cpu_name() -> str:
-    table = Path("/proc/cpuinfo")
-    if table.is_file():
-        for line in table.read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
