@@ -10,11 +10,12 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
 from flows.alive import crash_stale_runs
+from flows.study import study
 from flows.sweep import sweep
 from flows.train_all import train_all
 from hyperskin.environment import repository_root
 
-_FLOWS = (train_all, sweep)
+_FLOWS = (train_all, study, sweep)
 _WAITING = "%d scheduled runs skipped (at capacity)"  # so Prefect's runner says at every poll, and skips nothing
 _waiting: list[object] = []
 

@@ -180,7 +180,7 @@ def main() -> None:
     root = repository_root()
     apply_closed_settings(root)
     try:
-        require_here(root)
+        require_here(root, "sweep")
         if _is_done(root):
             sweep_networks(root, publish=lambda lines: sys.stdout.write("\n".join(lines) + "\n"))
         else:

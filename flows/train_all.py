@@ -7,6 +7,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact
@@ -100,10 +101,7 @@ def train_all_units(
     children = Children(root, child_environment(root))
     with children.stopped_on_error():
         children.run(command("prepare", *params_words(params_file)), on_line=say)
-    if params.execution.training == "workers":
-        job_count, failures = _on_workers(root, params_file, params, units, workers)
-    else:
-        job_count, failures = _here(params_file, params, units, children, command, place)
+    job_count, failures = train_jobs(root, params_file, params, units, children, command, place, workers)
     told = {str(job): reason for job, reason in failures.items()}
     comparison: list[str] = []
     if not job_count or len(told) < job_count:
@@ -137,6 +135,22 @@ def _read_params(root: Path, profile: str | None) -> tuple[str, Params]:
     return name, other
 
 
+def train_jobs(
+    root: Path,
+    params_file: str,
+    params: Params,
+    units: Sequence[UnitName],
+    children: Children,
+    command: Command,
+    place: Place,
+    workers: Workers,
+) -> tuple[int, Failures]:
+    """Train units where params say, here or on workers, and return in how many jobs, and which failed."""
+    if params.execution.training == "workers":
+        return _on_workers(root, params_file, params, units, workers)
+    return _here(params_file, params, units, children, command, place)
+
+
 def _here(
     params_file: str, params: Params, units: Sequence[UnitName], children: Children, command: Command, place: Place
 ) -> tuple[int, Failures]:
@@ -166,31 +180,51 @@ def _publish(lines: list[str]) -> None:
 
 
 def main() -> None:
-    """Run the flow on a temporary server, if there is anything to train, or else compare; a failure is one sentence.
+    """Run the flow on a temporary server, if there is anything to train, or else compare."""
+    run_alone_or_served(
+        "train-all",
+        left=lambda root: [name.pair for name in open_units(root)],
+        served=lambda: train_all(),
+        rest=lambda root: Children(root, child_environment(root)).run(
+            hyperskin_command("compare"), on_line=_tell_terminal
+        ),
+    )
+
+
+def run_alone_or_served(
+    name: str, *, left: Callable[[Path], list[str]], served: Callable[[], Any], rest: Callable[[Path], Any]
+) -> None:
+    """Run a flow that trains on a temporary server, or what is left of it without one; a failure is one sentence.
 
     The server takes many seconds to start.
+
+    Args:
+        name: The flow's.
+        left: Returns the pairs of the trainings that are not finished.
+        served: The flow.
+        rest: Does what there is to do where all of them are.
     """
     root = repository_root()
     apply_closed_settings(root)
     try:
-        require_here(root)
-        if left := open_units(root):
-            _require_trainable(root, [name.pair for name in left])
+        require_here(root, name)
+        if pairs := left(root):
+            _require_trainable(root, pairs)
             with temporary_settings(restore_defaults={PREFECT_API_URL}):  # an empty address would lose tasks' states
-                train_all()
+                served()
         else:
             sys.stdout.write("Every training of params.yaml is finished.\n")
-            Children(root, child_environment(root)).run(hyperskin_command("compare"), on_line=_tell_terminal)
+            rest(root)
     except HyperSkinError as error:
         sys.exit(f"hyperskin: {error}")
 
 
-def require_here(root: Path) -> None:
+def require_here(root: Path, name: str) -> None:
     """Refuse a flow on a temporary server where workers of another are to do its work."""
     if Params.read(root / FILE_NAME).execution.training != "here":
         raise ServiceError(
             "`execution.training` in params.yaml must be here for a flow without a server of its own, which no worker "
-            "asks for work; it is workers: start `hyperskin up` and run `prefect deployment run train-all`."
+            f"asks for work; it is workers: start `hyperskin up` and run `prefect deployment run {name}`."
         )
 
 

@@ -89,7 +89,9 @@ def work(root: Path, *, join: bool) -> None:
             "train-unit": silence_of(root, lambda of: of["keys"]),
             "tune-unit": silence_of(root, lambda of: [worker_key(of["name"], of["worker"], of["total"])]),
         }
-        for name in crash_stale_runs(root, ["train-all", "sweep"], silent=silent, stale_s=params.execution.stale_s):
+        for name in crash_stale_runs(
+            root, ["train-all", "study", "sweep"], silent=silent, stale_s=params.execution.stale_s
+        ):
             _log.warning("run %s was broken off; it is marked as crashed", name)
     stopping = threading.Event()
     with ThreadPoolExecutor(len(workers)) as pool:

@@ -22,7 +22,7 @@ from hyperskin.steps.search import worker_key
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 _TAG, _POOL = "gpu", "gpu"
-_ON_THIS_MACHINE = ("train-all", "sweep")
+_ON_THIS_MACHINE = ("train-all", "study", "sweep")
 _ON_WORKERS = ("train-unit", "tune-unit")
 _UNFINISHED = ["PENDING", "RUNNING", "CANCELLING"]
 _START_UP_S = 120.0  # a run is pending, and has no lock yet, while its process starts

@@ -26,7 +26,9 @@ def test_every_deployment_has_the_name_of_its_flow_for_prefect_finds_it_by_both(
 
 def test_flows_that_wait_for_others_hold_no_slot():
     pools = {deployment["name"]: deployment["work_pool"]["name"] for deployment in deployments()}
-    assert pools == {"train-all": "control", "sweep": "control", "train-unit": "gpu", "tune-unit": "gpu"}
+    assert pools == {
+        "train-all": "control", "study": "control", "sweep": "control", "train-unit": "gpu", "tune-unit": "gpu",
+    }  # fmt: skip
 
 
 def test_no_machine_s_path_is_committed():

@@ -105,7 +105,7 @@ def test_a_tag_limit_with_taken_slots_is_broken(served, server):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flow", ["train-all", "sweep"])
+@pytest.mark.parametrize("flow", ["train-all", "study", "sweep"])
 def test_a_run_is_gone_when_its_lock_is_free(served, server, flow):
     with _unfinished(server, flow) as run:
         lock = served / ".prefect" / "alive" / f"{run}.lock"
