@@ -18,10 +18,11 @@ from hyperskin.tracking.runs import is_floor
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 _FLOOR: dict[str, Any] = {"color": "#333333", "linestyle": "--"}
 # In inches: the figure, what the labels of the axis below take; of the legend a line, an entry's sign, a letter.
-_WIDTH, _AXIS, _LEGEND_LINE, _HANDLE, _LETTER = 9.6, 0.55, 0.22, 0.6, 0.068
+WIDTH, _AXIS, _LEGEND_LINE, _HANDLE, _LETTER = 9.6, 0.55, 0.22, 0.6, 0.068
 _MOST_PER_LINE = 4
 _MOST_LETTERS = 90  # of names side by side below an axis
-_GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.6}
+GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.6}
+"""How the lines of a grid look."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def draw_bands(drawn: Sequence[Drawn], regions: Mapping[str, str], given_nm: Seq
         regions: "masked", "full" or both, with their headings.
         given_nm: Wavelengths that the input holds already, marked by a line.
     """
-    figure = _sheet(5.6, [each.result.label for each in drawn])
+    figure = sheet(5.6, [each.result.label for each in drawn])
     grid = figure.subplots(2, len(regions), sharex=True, sharey="row", squeeze=False)
     for row, (metric, label) in zip(grid, (("ssim", "SSIM"), ("rmse", "RMSE of reflectance")), strict=True):
         for axes, (region, heading) in zip(row, regions.items(), strict=True):
@@ -61,21 +62,21 @@ def draw_bands(drawn: Sequence[Drawn], regions: Mapping[str, str], given_nm: Seq
                 )
             for wavelength_nm in given_nm:
                 axes.axvline(wavelength_nm, color="#999999", linestyle=":", linewidth=1)
-            axes.grid(**_GRID)
+            axes.grid(**GRID)
             if metric == "ssim":
                 axes.set_title(heading, fontsize=10)
         row[0].set_ylabel(label)
     for axes in grid[-1]:
         axes.set_xlabel("wavelength in nm")
         axes.set_ylim(bottom=0)
-    _add_legend(figure, grid[0][0])
+    add_legend(figure, grid[0][0])
     return figure
 
 
 def draw_subjects(drawn: Sequence[Drawn], key: str, label: str) -> Figure:
     """Return a score of every capture as a dot, by subject, and the subject's mean as a bar, one column a model."""
     subjects = subjects_of([each.result for each in drawn], key)
-    figure = _sheet(3.8, [each.result.label for each in drawn])
+    figure = sheet(3.8, [each.result.label for each in drawn])
     axes = figure.subplots()
     step = 0.8 / len(drawn)
     is_short = len(subjects) * max(map(len, subjects)) <= _MOST_LETTERS
@@ -94,14 +95,14 @@ def draw_subjects(drawn: Sequence[Drawn], key: str, label: str) -> Figure:
     axes.set_xticks(range(len(subjects)), subjects, rotation=0 if is_short else 90, fontsize=9 if is_short else 7)
     axes.set_xlim(-0.5, len(subjects) - 0.5)
     axes.set(ylabel=label, ylim=(0, None))
-    axes.grid(axis="y", **_GRID)
-    _add_legend(figure, axes)
+    axes.grid(axis="y", **GRID)
+    add_legend(figure, axes)
     return figure
 
 
 def draw_learning(drawn: Sequence[Drawn], label: str) -> Figure:
     """Return the validation score of each network by epoch, its best epoch marked."""
-    figure = _sheet(3.6, [each.result.label for each in drawn])
+    figure = sheet(3.6, [each.result.label for each in drawn])
     axes = figure.subplots()
     for each in drawn:
         epochs, values = zip(*each.result.curve, strict=True)
@@ -110,14 +111,14 @@ def draw_learning(drawn: Sequence[Drawn], label: str) -> Figure:
         axes.plot(*best, "o", color=each.style["color"], markersize=5)
     axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(**_GRID)
-    _add_legend(figure, axes)
+    axes.grid(**GRID)
+    add_legend(figure, axes)
     return figure
 
 
 def draw_noise(bands: Mapping[float, Sequence[float]]) -> Figure:
     """Return signal to noise by wavelength: the mean over captures, and from the lowest to the highest."""
-    figure = _sheet(3.0, [])
+    figure = sheet(3.0, [])
     axes = figure.subplots()
     wavelength_nm = sorted(bands)
     columns = [bands[nm] for nm in wavelength_nm]
@@ -126,18 +127,18 @@ def draw_noise(bands: Mapping[float, Sequence[float]]) -> Figure:
     means = [sum(column) / len(column) for column in columns]
     axes.plot(wavelength_nm, means, color=_COLOURS[0], label="mean over captures")
     axes.set(xlabel="wavelength in nm", ylabel="signal to noise in dB")
-    axes.grid(**_GRID)
+    axes.grid(**GRID)
     axes.legend(fontsize=8, loc="lower right")
     return figure
 
 
-def _sheet(height: float, labels: Sequence[str]) -> Figure:
+def sheet(height: float, labels: Sequence[str]) -> Figure:
     """Return a figure with room for axis labels and a legend below; a layout engine takes ten times as long."""
-    figure = Figure(figsize=(_WIDTH, height))
+    figure = Figure(figsize=(WIDTH, height))
     below = _AXIS + (_LEGEND_LINE * math.ceil(len(labels) / _per_line(labels)) if labels else 0)
     figure.subplots_adjust(
-        left=0.75 / _WIDTH,
-        right=1 - 0.1 / _WIDTH,
+        left=0.75 / WIDTH,
+        right=1 - 0.1 / WIDTH,
         top=1 - 0.3 / height,
         bottom=below / height,
         wspace=0.04,
@@ -146,7 +147,8 @@ def _sheet(height: float, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def _add_legend(figure: Figure, axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Put what the curves of some axes are called below the figure."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=_per_line(labels), fontsize=8, frameon=False)
 
@@ -154,4 +156,4 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
 def _per_line(labels: Sequence[str]) -> int:
     """Return how many entries of a legend stand side by side."""
     longest = max(len(label) for label in labels)
-    return max(1, min(_MOST_PER_LINE, len(labels), int(_WIDTH / (_HANDLE + _LETTER * longest))))
+    return max(1, min(_MOST_PER_LINE, len(labels), int(WIDTH / (_HANDLE + _LETTER * longest))))
