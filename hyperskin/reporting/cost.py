@@ -15,8 +15,8 @@ _LABELS = {
 }
 
 
-def cost_section(exam: Examination) -> Section:
-    """Return parameters and time of every run, and the learning curves of the networks."""
+def cost_section(exam: Examination, *, draws: bool = True) -> Section:
+    """Return parameters and time of every run and, if it `draws`, the learning curves of the networks."""
     grid = Grid(
         caption=(
             "Cost of training. Best epoch: the one whose weights were kept, by the validation captures. Seconds depend "
@@ -28,7 +28,7 @@ def cost_section(exam: Examination) -> Section:
         ),
         left=2,
     )
-    return Section("Training", f"{exam.anchor}-training", (grid, *_curves(exam)))
+    return Section("Training", f"{exam.anchor}-training", (grid, *(_curves(exam) if draws else ())))
 
 
 def _cells(result: Result) -> list[Words]:

@@ -22,8 +22,10 @@ from hyperskin.reporting.provenance import provenance_section, say_when
 from hyperskin.reporting.quality import quality_section
 from hyperskin.reporting.scores import TITLES, scores_section
 from hyperskin.reporting.skin import skin_section
+from hyperskin.reporting.study.section import study_section
+from hyperskin.reporting.study.seeds import Pool
 from hyperskin.reporting.subjects import differences, subjects_section
-from hyperskin.tracking.results import Result, Unfinished
+from hyperskin.tracking.results import Record, Result, Unfinished
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Findings:
         unfinished: Runs on them that did not finish.
         others: Number of finished runs on other test captures.
         waiting: What waits on this machine for MLflow, as a sentence; empty for nothing.
+        measured: What reconstructions cost, a row a model.
         version: Of this program.
     """
 
@@ -50,6 +53,7 @@ class Findings:
     unfinished: tuple[Unfinished, ...] = ()
     others: int = 0
     waiting: str = ""
+    measured: tuple[Record, ...] = ()
     version: str = field(default="", kw_only=True)
 
 
@@ -62,6 +66,7 @@ def make_page(found: Findings) -> Document:
     results = [result for exam in found.exams for result in exam.results]
     test = found.manifest.of_split("test")
     subjects = {entry.id.subject for entry in test}
+    pools = [Pool.of(exam) for exam in found.exams]
     lines = [
         line(
             f"How well facial skin spectra are reconstructed, on {count_of(len(test), 'test capture')} of "
@@ -77,8 +82,8 @@ def make_page(found: Findings) -> Document:
         title=f"hyperskin report: {found.manifest.source}",
         lines=tuple(lines),
         sections=(
-            _summary(found, test_subjects=subjects),
-            *(_pair_section(exam, found) for exam in found.exams),
+            _summary(found, [pool.exam for pool in pools], test_subjects=subjects),
+            *(_pair_section(pool, found) for pool in pools),
             people_section(found.exams, found.pictures, test_subjects=subjects, publishable=found.publishable),
             quality_section(found.manifest),
             provenance_section(found.exams, present_digest=found.manifest.digest),
@@ -86,9 +91,15 @@ def make_page(found: Findings) -> Document:
     )
 
 
-def _pair_section(exam: Examination, found: Findings) -> Section:
+def _pair_section(pool: Pool, found: Findings) -> Section:
+    """Return all about one pair; trainings that differ in their seed alone stand there as one, by their means."""
+    exam = pool.exam
     cameras = sorted({result.row.camera or result.row.params.get("camera", "") for result in exam.results} - {""})
     about = [line(f"RGB as by {', '.join(cameras)}.")] if cameras else []
+    if pool.is_repeated:
+        about.append(line("Trainings that differ in their seed alone are one row: means over seeds."))
+    is_study = pool.is_repeated or pool.is_exposed
+    study = [study_section(pool, found.measured, title="Seeds, light and cost")] if is_study else []
     return Section(
         TITLES[exam.pair.name] + exam.name.removeprefix(exam.pair.name),
         exam.anchor,
@@ -100,24 +111,25 @@ def _pair_section(exam: Examination, found: Findings) -> Section:
                 is_invented=found.is_invented,
                 test_set=found.manifest.test_set,
             ),
-            subjects_section(exam),
+            subjects_section(exam, compares=not is_study),
+            *study,
             bands_section(exam),
             groups_section(exam),
             skin_section(exam),
             calibration_section(exam),
-            cost_section(exam),
+            cost_section(exam, draws=not is_study),
         ),
     )
 
 
-def _summary(found: Findings, *, test_subjects: Collection[str]) -> Section:
-    if not found.exams:
+def _summary(found: Findings, exams: Sequence[Examination], *, test_subjects: Collection[str]) -> Section:
+    if not exams:
         blocks: list[object] = [
             said("No finished run on the present data yet: `prefect deployment run train-all` makes some.")
         ]
     else:
-        told = [line(each) for exam in found.exams for each in _tell(exam)]
-        blocks = [_best(found.exams), *([bullets(*told)] if told else [])]
+        told = [line(each) for exam in exams for each in _tell(exam)]
+        blocks = [_best(exams), *([bullets(*told)] if told else [])]
     return Section("In short", "summary", (*blocks, *_tell_left_out(found, test_subjects)))
 
 

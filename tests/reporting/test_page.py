@@ -166,7 +166,7 @@ def test_groups_are_told_with_their_counts_gaps_and_own_camera(make_result, exam
 
 
 def test_fifty_runs_are_fifty_rows_and_few_curves(make_result, examine, find, write):
-    results = [make_result("hrnet", label=f"hrnet {k}", params={"seed": str(k)}) for k in range(50)]
+    results = [make_result("hrnet", label=f"hrnet {k}", params={"learning_rate": str(k)}) for k in range(50)]
     _, text = write(find(examine(*results)))
     assert "Not drawn, but in the tables: 44 of 50 models." in text
 

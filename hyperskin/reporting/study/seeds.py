@@ -16,7 +16,7 @@ from hyperskin.tracking.seeds import SEED, average, group_by_seed
 EXPOSURE = "exposure"
 """The column of a table "per_exposure" that says by how much the light was multiplied."""
 
-_NAMES = (EXPOSURE, "wavelength_nm")  # numbers that say what a row is about, as its words do; all else is measured
+_NAMES = (EXPOSURE, "wavelength_nm", "k")  # numbers that say what a row is about, as its words do; all else is measured
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def mean_table(tables: Sequence[Sequence[Record]]) -> list[Record]:
     """Return the rows that all tables have, with the means of the numbers that all of them have there.
 
     Args:
-        tables: One a seed; rows are the same where their words, exposure and wavelength are.
+        tables: One a seed; rows are the same where their words, exposure, wavelength and number of readings (k) are.
     """
     known = [{_name_of(row): row for row in table} for table in tables]
     names = [name for name in (known[0] if known else {}) if all(name in table for table in known)]
@@ -141,8 +141,16 @@ def _mean_row(rows: Sequence[Record]) -> Record:
         if _is_name(key, first):
             mean[key] = first
         elif len(values) == len(rows):
-            mean[key] = fmean(values)
+            mean[key] = _mean(values)
     return mean
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return a mean; what is the same in all stays as it is, so that a number of captures is no fraction of one."""
+    if len(set(values)) == 1:
+        return values[0]
+    counted = all(isinstance(value, int) for value in values)
+    return round(fmean(values), 1) if counted else fmean(values)
 
 
 def _name_of(row: Record) -> tuple[tuple[str, str | float], ...]:

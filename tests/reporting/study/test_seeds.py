@@ -104,3 +104,13 @@ def test_rows_are_the_same_where_words_light_and_wavelength_are():
     ]
     assert mean_table(tables) == [{"exposure": 0.5, "image": "a", "sam": 0.4}]
     assert mean_table([]) == []
+
+
+def test_counts_stay_counts():
+    tables = [
+        [{"score": "sam", "k": 0, "better": n, "n_images": 6}, {"score": "sam", "k": 5, "better": 1}] for n in (2, 2, 3)
+    ]
+    [none, five] = mean_table(tables)
+    assert none == {"score": "sam", "k": 0, "better": 2.3, "n_images": 6}
+    assert isinstance(none["n_images"], int)
+    assert five == {"score": "sam", "k": 5, "better": 1}
