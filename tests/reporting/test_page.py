@@ -119,6 +119,21 @@ def test_without_masks_there_are_no_masked_columns(make_result, examine, find, w
     assert "| none 6 " in text, "the split says that there is no mask"
 
 
+def test_seeds_are_one_model_of_the_page_and_runs_of_their_own_at_its_end(make_result, examine, find, write):
+    seeds = [make_result("hrnet", {"p001": angle, "p002": 0.2}, params={"seed": str(angle)}) for angle in (0.1, 0.3)]
+    page, text = write(find(examine(make_result("regression_linear", {"p001": 0.1, "p002": 0.2}), *seeds)))
+    table = text[text.index("Ours, test set") : text.index("Published scores stand apart")]
+    assert table.count("| [hrnet]") == 1
+    assert "Trainings that differ in their seed alone are one row" in text
+    assert "#### Scores over seeds" in text
+    assert text.count("difference from the best regression") == 1
+    assert "Difference from" not in text, "the section on subjects leaves that to the one on seeds"
+    runs = text[text.index("Runs of rgb_vis, test set") :]
+    assert all(seed.row.run_id in runs for seed in seeds)
+    ids = re.findall(r'id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
 def test_one_regression_alone_is_a_page_too(make_result, examine, find, write):
     _, text = write(find(examine(make_result("regression_linear"))))
     assert "No network was trained on this pair." in text

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hyperskin.reporting.curves import Drawn, choose
-from hyperskin.reporting.document import Drawing, Line, line
+from hyperskin.reporting.document import Bullets, Drawing, Line, bullets, line
 from hyperskin.reporting.examination import score
 from hyperskin.reporting.study.cost import at, choose_axis, pareto_front, price_of
 from hyperskin.reporting.study.figures import Learned, Lit, Priced, draw_learning, draw_light, draw_pareto
@@ -57,7 +57,7 @@ def light_drawings(pool: Pool, column: Column) -> Iterator[Drawing]:
     )
 
 
-def learning_blocks(pool: Pool) -> Iterator[Drawing | Line]:
+def learning_blocks(pool: Pool) -> Iterator[Drawing | Line | Bullets]:
     """Yield learning curves against seconds and steps, and which trainings had not come to their end."""
     networks = [each for each in choose(pool.exam) if not is_floor(each.result.row.model)]
     panels = {
@@ -72,9 +72,8 @@ def learning_blocks(pool: Pool) -> Iterator[Drawing | Line]:
         yield _learning(pool, panels)
         yield line("These runs do not say how many steps and seconds an epoch took: they were made before that.")
     trained = [group for group in pool.groups if group.mean.curve]
-    for group in trained:
-        yield line(f"{group.mean.label}: {find_ending(group).say()}.")
     if trained:
+        yield bullets(*(line(f"{group.mean.label}: {find_ending(group).say()}.") for group in trained))
         yield line(
             f"Flat: in the last third of a training its lowest validation error fell by {100 * STILL:g} % of itself or "
             "less. A training that still falls is not beaten, it is not finished; one that is flat may still gain from "
@@ -132,7 +131,7 @@ def _learning(pool: Pool, panels: dict[str, list[Learned]]) -> Drawing:
         figure=draw_learning(panels, {each.mean.label: score(each.mean, keys[0]) for each in floors}, _LABELS[keys[0]]),
         alt="; ".join(f"{name} ends at {each.mean[-1][1]:.4f}" for name, each in names.items()) + ".",
         caption=(
-            f"Learning curves: error on the validation captures against {' and '.join(panels)}, both axes logarithmic. "
+            f"Learning curves: error on the validation captures against {' and '.join(panels)}. "
             "Thin: a seed each; bold: their mean, as far as all of them went. "
             + ("Grey, across: regressions, validated on the same captures." if floors else _WITHOUT_FLOORS)
         ),

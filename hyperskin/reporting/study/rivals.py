@@ -122,7 +122,7 @@ def _tell(rivals: Sequence[Rival], column: Column) -> Iterator[Line]:
             yield line(f"By {column.heading} {words} {name}: {_name(chosen)}.")
     yield from _tell_smallest(rivals)
     if within := [each for each in rivals if each.is_within_seeds]:
-        yield line(f"Nearer to {name} than the seeds of one model lie to each other: {_name(within)}.")
+        yield line(f"The difference from {name} is smaller than the spread of seeds: {_name(within)}.")
     alone = [each for each in rivals if len(each.group.members) < 2 and not is_floor(each.group.mean.row.model)]
     if alone:
         yield line(f"Trained with one seed, so that nobody knows what another would give: {_name(alone)}.")

@@ -80,8 +80,8 @@ def test_what_is_more_than_chance_is_said_and_what_is_not(pool):
 
 def test_seeds_that_lie_further_apart_than_models_are_told(pool):
     said = _texts(pool({"regression_linear": [WORSE], "basal": [TWELVE, MUCH_WORSE]}))
-    assert "Nearer to regression_linear than the seeds of one model lie to each other: basal." in said
-    assert "Nearer to basal than the seeds of one model lie to each other: regression_linear." in said
+    assert "The difference from regression_linear is smaller than the spread of seeds: basal." in said
+    assert "The difference from basal is smaller than the spread of seeds: regression_linear." in said
 
 
 def test_with_three_people_nothing_can_be_significant_and_it_is_said(pool):
