@@ -30,6 +30,7 @@ _VERBS = (
     ("train", "hyperskin.steps.train:train", _PEOPLE, "Train one model on one pair, evaluate, log and register it."),
     ("compare", "hyperskin.commands.compare:compare", _PEOPLE, "Print the table; write it as Markdown, CSV, LaTeX."),
     ("report", "hyperskin.commands.report:report", _PEOPLE, "Write one page about all finished runs, to hand on."),
+    ("study", "hyperskin.commands.study:study", _PEOPLE, "What seeds, light and cost say of the models."),
     ("skin-maps", "hyperskin.commands.skin_maps:skin_maps", _PEOPLE, "Melanin, blood, oxygen, water of a face."),
     ("sync", "hyperskin.commands.sync:sync", _PEOPLE, "Bring to MLflow what it missed while it was away."),
     ("ui", "hyperskin.commands.ui:ui", _PEOPLE, "Open the MLflow pages: runs, charts, comparison, registry."),

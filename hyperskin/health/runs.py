@@ -15,7 +15,7 @@ from hyperskin.health.finding import Finding
 from hyperskin.health.mlflow_server import ask_server
 from hyperskin.sqlite import fault, rows
 from hyperskin.tracking.answers import answers
-from hyperskin.tracking.store import ARTIFACTS, EXPERIMENT, STORE, SWEEPS, find_known, store_address
+from hyperskin.tracking.store import ARTIFACTS, EXPERIMENT, STORE, STUDIES, SWEEPS, find_known, store_address
 from hyperskin.tracking.waiting import runs_told
 
 _REVISION = re.compile(r"""^(down_)?revision\s*=\s*["'](\w+)["']""", re.MULTILINE)
@@ -105,7 +105,7 @@ def _places(root: Path, database: Path) -> Iterator[Finding]:
         for location, names in wrong.items():
             is_gone = not Path(str(_folder_of(location))).exists()
             what = (
-                f"The files of the experiment{'s' if len(names) > 1 else ''} {' and '.join(names)} must lie in "
+                f"The files of the experiment{'s' if len(names) > 1 else ''} {', '.join(names)} must lie in "
                 f"{ARTIFACTS}; MLflow looks for them in {_folder_of(location)}"
                 + (", which is gone: the repository was moved." if is_gone else ", of another repository.")
             )
@@ -159,7 +159,7 @@ def _served_places(uri: str) -> Iterator[Finding]:
     said = ask_server(uri, "experiments/search?max_results=1000")
     for experiment in said.get("experiments", []):
         name, location = experiment.get("name", ""), experiment.get("artifact_location", "")
-        if name in (EXPERIMENT, SWEEPS) and _folder_of(location) is not None:
+        if name in (EXPERIMENT, SWEEPS, STUDIES) and _folder_of(location) is not None:
             number = experiment.get("experiment_id")
             what = (
                 f"The files of the experiment {name} must go to the MLflow server; they go to {location} on the disk "

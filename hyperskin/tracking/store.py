@@ -20,6 +20,7 @@ from hyperskin.tracking.views import shared_views
 
 EXPERIMENT = "hyperskin"
 SWEEPS = "hyperskin-sweeps"
+STUDIES = "hyperskin-studies"
 STORE = Path("mlruns") / "mlflow.db"
 ARTIFACTS = Path("mlruns") / "artifacts"
 
@@ -27,6 +28,7 @@ _SQLITE = "sqlite:///"
 _NOTES = {
     EXPERIMENT: "Faces' spectra from RGB. `masked`: the subject's pixels only; `full`: with the background.",
     SWEEPS: "Searches for better parameters: a run for each search, and below it one for each trial.",
+    STUDIES: "What several seeds, less light and cost say of the models: a run for each time the answer changed.",
 }
 _FINISHED = """
     SELECT tags.value, runs.run_uuid FROM tags
@@ -41,7 +43,7 @@ _RUNNING = """
     JOIN experiments USING (experiment_id)
     LEFT JOIN tags AS process ON process.run_uuid = runs.run_uuid AND process.key = 'process'
     LEFT JOIN tags AS unit ON unit.run_uuid = runs.run_uuid AND unit.key = 'unit_key'
-    WHERE experiments.name IN (?, ?) AND runs.status = 'RUNNING' AND runs.lifecycle_stage = 'active'
+    WHERE experiments.name IN (?, ?, ?) AND runs.status = 'RUNNING' AND runs.lifecycle_stage = 'active'
 """
 _log = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ def experiment_id(uri: str, experiment: str = EXPERIMENT) -> str:
     return str(found.experiment_id)
 
 
-def find_finished(uri: str, unit_keys: Collection[str]) -> dict[str, str]:
+def find_finished(uri: str, unit_keys: Collection[str], experiment: str = EXPERIMENT) -> dict[str, str]:
     """Return the id of the newest finished run of each of the units that have one, by unit key.
 
     Raises:
@@ -121,7 +123,7 @@ def find_finished(uri: str, unit_keys: Collection[str]) -> dict[str, str]:
     """
     if uri.startswith(_SQLITE):
         try:
-            finished = dict(_read(Path(uri.removeprefix(_SQLITE)), _FINISHED, [EXPERIMENT]))
+            finished = dict(_read(Path(uri.removeprefix(_SQLITE)), _FINISHED, [experiment]))
         except sqlite3.Error as error:
             _log.debug("MLflow is asked instead: %s", error)
         else:
@@ -129,7 +131,7 @@ def find_finished(uri: str, unit_keys: Collection[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in unit_keys:
         condition = f"tags.unit_key = '{key}' and attributes.status = 'FINISHED'"
-        if runs := _ask_for_runs(uri, condition, EXPERIMENT):
+        if runs := _ask_for_runs(uri, condition, experiment):
             found[key] = str(runs[0].info.run_id)
     return found
 

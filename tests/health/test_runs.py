@@ -13,7 +13,7 @@ from hyperskin.health.runs import look
 from hyperskin.tracking.delivery import deliver
 from hyperskin.tracking.journal import FINISHED, Journal
 from hyperskin.tracking.records import Begin, End, Metrics
-from hyperskin.tracking.store import ARTIFACTS, EXPERIMENT, STORE, SWEEPS, experiment_id, prepare_store
+from hyperskin.tracking.store import ARTIFACTS, EXPERIMENT, STORE, STUDIES, SWEEPS, experiment_id, prepare_store
 from tests.health.repository import DEAD, MODEL, copy_template, store
 from tests.mlflow_server import MlflowServer, lose_runs
 
@@ -28,7 +28,7 @@ def test_a_repository_that_was_really_moved_finds_all_its_files_again(root, tmp_
     shutil.move(root, there)
     [finding] = look(there)
     assert finding.what.startswith(
-        "The files of the experiments hyperskin and hyperskin-sweeps must lie in mlruns/artifacts"
+        "The files of the experiments hyperskin, hyperskin-sweeps, hyperskin-studies must lie in mlruns/artifacts"
     )
     assert finding.fix is not None
     assert finding.fix() == f"MLflow looks for its files in {there / ARTIFACTS}."
@@ -97,14 +97,16 @@ def test_a_server_is_asked_where_files_go_and_which_data_its_champion_knows(temp
     server.start()
     try:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-        first, second = look(root)
-        assert "experiment hyperskin must go to the MLflow server; they go to file://" in first.what + second.what
+        first, *others = look(root)
+        assert len(others) == 2
+        said = "".join(finding.what for finding in (first, *others))
+        assert "experiment hyperskin must go to the MLflow server; they go to file://" in said
         assert "experiments rename --experiment-id" in first.remedy
         assert list(models.look(root)) == []
         MlflowClient(server.uri).set_model_version_tag(MODEL, "1", "manifest", "before")
         [other] = models.look(root)
         assert "champion of rgb_vis (version 1)" in other.what
-        for name in ("hyperskin", SWEEPS):  # as the remedy says
+        for name in ("hyperskin", SWEEPS, STUDIES):  # as the remedy says
             MlflowClient(server.uri).rename_experiment(experiment_id(server.uri, name), f"{name}-before")
         prepare_store(root)
         assert list(look(root)) == []

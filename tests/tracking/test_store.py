@@ -16,6 +16,7 @@ from hyperskin.tracking.answers import ask
 from hyperskin.tracking.store import (
     EXPERIMENT,
     STORE,
+    STUDIES,
     SWEEPS,
     experiment_id,
     find_finished,
@@ -34,7 +35,7 @@ def test_store_is_made_once_and_linked_to_the_name_a_bare_mlflow_ui_opens(root, 
     assert (root / "mlflow.db").resolve() == root / STORE
 
 
-@pytest.mark.parametrize("name", [EXPERIMENT, SWEEPS])
+@pytest.mark.parametrize("name", [EXPERIMENT, SWEEPS, STUDIES])
 def test_experiment_keeps_its_artefacts_below_the_root_and_opens_on_model_training(root, uri, name):
     experiment = MlflowClient(uri).get_experiment_by_name(name)
     assert experiment.artifact_location == (root / "mlruns" / "artifacts").as_uri()
