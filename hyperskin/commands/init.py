@@ -73,7 +73,9 @@ def init(
     A profile says how much time there is; it sizes the trainings and the phantom:
 
     - demo: minutes on two CPU cores, openly reduced networks; phantom: 72 captures, about 0.4 GB of counts.
-    - study: an hour or two on a CPU; phantom: 144 captures, about 2.8 GB of counts.
+    - study: for the flow `study`, which trains every network by three seeds and examines it in four lights and with
+      four cameras: an hour or two on two CPU cores, openly reduced networks; phantom: 144 captures, about 2.8 GB of
+      counts.
     - paper: on a GPU, frames and networks as big as in the paper; phantom: 306 captures, about 340 GB of counts.
 
     A recipe says how networks are trained, at any size; docs/recipes.md compares them:

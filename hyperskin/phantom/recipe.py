@@ -88,12 +88,15 @@ def plan_subjects(count: int) -> dict[str, str]:
 def held_out(subjects: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return who examines and who chooses the epoch, (test, valid), light and dark in both.
 
-    Twelve subjects or more give three to each, so that both together hold every skin type; forty or more give a
-    fourth to the examination, as in the paper. Two or fewer leave nobody to train on: none is held out.
+    Twelve subjects or more give three to each, so that both together hold every skin type; twenty or more give six to
+    the examination, one of every type, for what is drawn from few people is unsure; forty or more give it four, as in
+    the paper. Two or fewer leave nobody to train on: none is held out.
     """
     names = sorted(subjects)
     if len(names) < 3:
         return (), ()
+    if 20 <= len(names) < 40:
+        return tuple(names[:6]), tuple(names[17:20])
     test_count = min(3, max(1, len(names) // 4))
     valid_count = test_count
     fourth = names[len(_FIRST) : len(_FIRST) + 1] if len(names) >= 40 else []

@@ -3,12 +3,13 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hyperskin.commands.choice import PROFILES
+from hyperskin.commands.choice import PROFILES, Choice
 from hyperskin.commands.init import describe_counts, init
 from hyperskin.data.split import assign_splits
 from hyperskin.errors import DataError, HyperSkinError, MissingFileError, ParamsError
@@ -236,6 +237,24 @@ def test_the_help_tells_what_every_profile_costs() -> None:
         assert describe_counts(count, count * size_bytes) in line
         assert str(profile.subjects) in told
         assert str(profile.size_px) in told
+
+
+def test_the_study_takes_an_hour_or_two_and_has_seeds_lights_and_cameras(folder: Path) -> None:
+    init(profile="study")
+    params = Params.read()
+    train = params.train
+    assert set(train.models) == {"hscnn_plus", "hrnet", "mst_plus_plus", "basal"}
+    assert (params.study.seeds, train.test_exposures, train.test_cameras) == ((1, 2, 3), (0.7, 0.5, 0.25), "all")
+    assert (len(params.render.cameras), train.cameras) == (4, ("cie",))
+    assert train.seed in params.study.seeds
+    units = len(train.models) * len(train.pairs) * len(train.cameras) * len(params.study.seeds)
+    assert train.seconds is not None
+    assert 1 < units / train.slots * (train.seconds + 60) / 3600 < 1.8  # what is left is for data and costs
+
+
+def test_given_pictures_are_those_of_the_archive_whatever_the_profile_renders() -> None:
+    choice = replace(Choice.bare("study", "ours"), cameras=("iphone",))
+    assert Params.parse_text(choice.fill(((), ())), "x").render.cameras == ("iphone",)
 
 
 def test_the_phantom_is_as_one_says(folder: Path) -> None:

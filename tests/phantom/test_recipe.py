@@ -53,6 +53,9 @@ def test_too_few_and_too_many_subjects_are_refused(count):
         (6, ("p001",), ("p002",)),
         (8, ("p001", "p002"), ("p003", "p004")),
         (12, ("p001", "p002", "p003"), ("p004", "p005", "p006")),
+        (19, ("p001", "p002", "p003"), ("p004", "p005", "p006")),
+        (24, tuple(f"p00{number}" for number in range(1, 7)), ("p018", "p019", "p020")),
+        (40, ("p001", "p002", "p003", "p013"), ("p004", "p005", "p006")),
         (51, ("p001", "p002", "p003", "p013"), ("p004", "p005", "p006")),
     ],
 )
@@ -60,7 +63,7 @@ def test_the_first_subjects_are_held_out(count, test, valid):
     assert held_out(list(plan_subjects(count))) == (test, valid)
 
 
-@pytest.mark.parametrize("count", [12, 20, 51])
+@pytest.mark.parametrize("count", [12, 20, 24, 39, 51])
 def test_those_held_out_are_of_every_type_and_the_others_too(count):
     plan = plan_subjects(count)
     test, valid = held_out(list(plan))
