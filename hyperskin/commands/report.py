@@ -45,6 +45,7 @@ def write_report(root: Path, output: Path) -> Path:
     from hyperskin.reporting.people import wanted_pictures
     from hyperskin.sources.catalog import find_source
     from hyperskin.steps.consent import publishable_subjects
+    from hyperskin.steps.cost import read_costs
     from hyperskin.steps.present import present_evaluations
     from hyperskin.tracking.compare import make_tables, read_rows
     from hyperskin.tracking.results import fetched_pictures, read_results, read_unfinished
@@ -72,6 +73,7 @@ def write_report(root: Path, output: Path) -> Path:
                 unfinished=tuple(read_unfinished(store, present)),
                 others=sum(row.evaluation not in present for row in rows),
                 waiting=say_waiting(root),
+                measured=tuple(read_costs(root, params)),
                 version=hyperskin.__version__,
             )
         )

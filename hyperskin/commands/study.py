@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from hyperskin.reporting.document import Document
     from hyperskin.reporting.study.numbers import Rows
     from hyperskin.reporting.study.seeds import Pool
-    from hyperskin.tracking.results import Record
     from hyperskin.tracking.runs import RunLog
 
 _log = logging.getLogger(__name__)
@@ -56,24 +55,22 @@ def read_pools(root: Path, store: str) -> tuple[Pool, ...]:
     return tuple(map(Pool.of, Examination.of_all(tables, read_results(store, tables))))
 
 
-def write_study(root: Path, output: Path, measured: Sequence[Record] = ()) -> tuple[tuple[Pool, ...], Path]:
+def write_study(root: Path, output: Path) -> tuple[tuple[Pool, ...], Path]:
     """Write the study to the folder `output` and to MLflow; return what was studied, and study.md.
-
-    Args:
-        root: The repository.
-        output: The folder.
-        measured: What reconstructions cost, as in `hyperskin.reporting.study.cost.price_of`.
 
     Raises:
         MissingFileError: There is no manifest.
         ServiceError: MLflow does not answer; then nothing is written.
     """
     from hyperskin.data.manifest import Manifest
+    from hyperskin.params import FILE_NAME, Params
     from hyperskin.reporting.study import page
     from hyperskin.reporting.study.numbers import study_tables
+    from hyperskin.steps.cost import read_costs
     from hyperskin.tracking.store import prepare_store
     from hyperskin.tracking.waiting import say_waiting
 
+    measured = read_costs(root, Params.read(root / FILE_NAME))
     manifest = Manifest.read(root / "data" / "manifest.json")
     if waiting := say_waiting(root):
         _log.warning("%s", waiting)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -121,6 +122,20 @@ def test_the_same_runs_make_no_second_run_and_another_run_does(repository, log):
     log("basal", 0.5, seed=2)
     command.study()
     assert len(_studies(repository)) == 2
+
+
+def test_what_was_measured_stands_beside_the_scores_and_in_the_run(repository, log, monkeypatch):
+    row = {"model": "basal", "pair": "rgb_vis", "size": "full", "parameters": 1, "kmac_per_px": 4.5, "frame_s": 0.75,
+           "peak_mb": 321.0, "frame_px": 1024, "threads": 1, "processor": "a processor"}  # fmt: skip
+    monkeypatch.setattr("hyperskin.steps.cost.read_costs", lambda _root, _params: [row])
+    log("basal", seed=1)
+    command.study()
+    text = (repository / "reports/study/study.md").read_text()
+    assert "A frame: 1024 x 1024 px, threads 1, a processor." in text
+    assert re.search(r"\| +9 \| +4.5 \| +0.75 \| +321 \|", text), "the run's own parameters, the rest as measured"
+    [run] = _studies(repository)
+    files = {file.path for file in MlflowClient(prepare_store(repository)).list_artifacts(run.info.run_id)}
+    assert "cost.json" in files
 
 
 def test_without_runs_it_says_what_to_do_and_tells_mlflow_nothing(repository, capsys):
