@@ -23,6 +23,8 @@ def skin_maps(
     against_mask: Path | None = None,
     subject: str = "",
     binning: int = 1,
+    calibrate: str = "",
+    calibrate_photo: Path | None = None,
 ) -> None:
     """Map melanin, blood, oxygenation and water of a face, and the indices that dermatology knows.
 
@@ -47,6 +49,12 @@ def skin_maps(
     large one is shrunk to 1024 px. Oxygenation cannot be read from a photo; melanin can only as a level of the person,
     not from place to place.
 
+    With --calibrate, what was measured of the same person elsewhere makes the photo's maps better: another capture of
+    the subject in data/manifest.json, or a CSV file of spectra from a contact spectrophotometer (wavelengths in nm as
+    the first line or column, a reading of skin in each other line or column, reflectance 0 to 1, or per cent with % in
+    a heading). The model's own prior weighs them: one reading changes little, 25 are believed. With --against too, the
+    gain is for both photos.
+
     Everything of a subject who is not in `privacy.publishable_subjects` stays in data/skin/NAME; of the phantom's
     people everybody may be shown.
 
@@ -60,9 +68,12 @@ def skin_maps(
         against_mask: The same for --against.
         subject: Whose files these are, where their names do not say (p001_anything is of p001).
         binning: Average so many pixels a side first: less noise, less detail.
+        calibrate: What was measured of the photo's subject: another capture's name, or a CSV file of spectra.
+        calibrate_photo: Photo whose reconstruction the spectra of the CSV are held against; default: the photo itself.
     """
     from hyperskin.errors import DataError
     from hyperskin.processes import interrupted_by_signals
+    from hyperskin.steps.skin_calibration import calibrate_face, share_gain
     from hyperskin.steps.skin_folder import choose_folder, require_free
     from hyperskin.steps.skin_input import read_face
     from hyperskin.steps.skin_maps import medians, pair_visits, read_skin, write_results
@@ -70,10 +81,16 @@ def skin_maps(
 
     if against_mask is not None and not against:
         raise DataError(f"`--against-mask` must come with `--against`; got {against_mask} alone.")
+    if calibrate_photo is not None and not calibrate:
+        raise DataError(f"`--calibrate-photo` must come with `--calibrate`; got {calibrate_photo} alone.")
     root = repository_root()
     face = read_face(root, what, mask=mask, subject=subject)
     other = read_face(root, against, mask=against_mask, subject=subject) if against else None
+    if calibrate:
+        face = calibrate_face(root, face, calibrate, photo=calibrate_photo)
     visits = pair_visits(other, face) if other is not None else None
+    if calibrate and visits is not None:
+        visits = share_gain(face, visits[0]), visits[1]
     unshown = next((shown.subject for shown in (face, *(visits or ())) if not shown.may_be_shown), "")
     folder = choose_folder(root, face.name, out, unshown=unshown)
     require_free(folder, face.about["input"])

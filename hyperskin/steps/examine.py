@@ -24,6 +24,7 @@ from hyperskin.steps.present import METRICS
 from hyperskin.steps.sheets import sheet_logger
 from hyperskin.steps.unit import Unit
 from hyperskin.tracking.figures import draw_bands, draw_matrix, draw_spectra
+from hyperskin.tracking.gain_prior import log_prior
 from hyperskin.tracking.runs import Provenance, RunLog
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ def examine(
             tqdm(files, desc="prior of people", unit="capture", disable=None, leave=False), should_stop
         ),
     )
+    if prior is not None:
+        log_prior(run, prior)
     evaluation = evaluate(
         reconstruct,
         captures,

@@ -34,8 +34,9 @@ PHOTO_NOTE = (
     "From a photo: oxygenation cannot be read and is left out; melanin is right only as a level of the whole person, "
     "not from place to place."
 )
-_PAIR = "rgb_vis"
-_MANIFEST = Path("data") / "manifest.json"
+PHOTO_PAIR = "rgb_vis"
+"""What is reconstructed of a photo."""
+MANIFEST = Path("data") / "manifest.json"
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +56,7 @@ class Face:
         about: Where everything came from, plain values.
         frame: (H, W) that a mask of the file has; a photo's cube may be smaller.
         note: What a reader of the maps must know.
+        skin_gain: By what bare skin is to be multiplied before it is read, (C,); None: nothing calibrates it.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Face:
     about: dict[str, Any]
     frame: tuple[int, int]
     note: str = ""
+    skin_gain: Reflectance | None = None
 
 
 def read_face(root: Path, what: str, *, mask: Path | None = None, subject: str = "") -> Face:
@@ -85,7 +88,7 @@ def read_face(root: Path, what: str, *, mask: Path | None = None, subject: str =
         EmptyMaskError: Nobody is in the picture.
     """
     params = Params.read(root / "params.yaml")
-    manifest = Manifest.read(root / _MANIFEST) if (root / _MANIFEST).is_file() else None
+    manifest = Manifest.read(root / MANIFEST) if (root / MANIFEST).is_file() else None
     entry = _find_capture(manifest, what)
     known: Path | None = None
     if entry is not None and manifest is not None:
@@ -136,7 +139,7 @@ def _find_file(what: str, manifest: Manifest | None) -> Path:
     near = difflib.get_close_matches(what, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"such as {known[0]}." if known else "run `dvc repro` to have some."
     raise MissingFileError(
-        f"Skin maps need a cube file, a photo or a capture in {_MANIFEST}; {what!r} is none of them; "
+        f"Skin maps need a cube file, a photo or a capture in {MANIFEST}; {what!r} is none of them; "
         f"captures go by their names: {hint}"
     )
 
@@ -220,7 +223,7 @@ def _read_photo(root: Path, path: Path, params: Params) -> Face:
     from hyperskin.tracking.store import prepare_store
 
     photo = read_photo(path)
-    pair = find_pair(_PAIR)
+    pair = find_pair(PHOTO_PAIR)
     model = load_photo_model(prepare_store(root), pair)
     named = f"version {model.champion.version} of {pair.registered_name} ({model.champion.model})"
     _log.info("%s: reconstructed by %s, the champion", path, named)

@@ -85,6 +85,7 @@ def read_skin(face: Face, *, method: str, binning: int) -> Reading:
     """
     started = time.monotonic()
     regions = find_regions(face.cube, face.bands, face.mask, direction=face.direction)
+    face = apply_gain(face, regions.skin)
     made = skin_maps(face.cube, face.bands, regions.skin, method=method, binning=binning)
     hidden = _NOT_FROM_A_PHOTO if face.origin == "photo" else ()
     maps = {name: values for name, values in made.values.items() if name not in hidden}
@@ -107,6 +108,15 @@ def read_skin(face: Face, *, method: str, binning: int) -> Reading:
         _log.warning("%s: no eyes and mouth were found, so that regions may be misplaced: look at the panel", face.name)
     angle_deg = face_angle(face.cube, face.bands, regions.skin) if "typology_angle" in maps else None
     return Reading(face, maps, uncertainty, regions, rows, angle_deg, made.method, made.parameters, made.model)
+
+
+def apply_gain(face: Face, skin: npt.NDArray[np.bool_]) -> Face:
+    """Return a face whose bare skin is multiplied by its subject's gain; the very same face where it has none."""
+    if face.skin_gain is None:
+        return face
+    cube = face.cube.copy()
+    cube[skin] *= face.skin_gain
+    return replace(face, cube=cube, skin_gain=None)
 
 
 def pair_visits(before: Face, after: Face) -> tuple[Face, Face]:

@@ -21,6 +21,9 @@ PRETRAINED = "pretrained"
 PRETRAINED_SHA256 = "pretrained.sha256"
 """The tag that holds the hash of that file."""
 
+GAIN_PRIOR_SHA256 = "gain_prior.sha256"
+"""The tag of a run and of its version that holds the hash of the prior by which the model is calibrated to people."""
+
 _FLOOR = "regression_"
 _TEXT_SUFFIXES = frozenset({".json", ".csv", ".txt", ".md", ".yaml", ".tex", ".diff"})
 _LEADING_COLUMNS = ("sam/masked", "sam/full", "ssim/masked", "ssim/full")

@@ -13,7 +13,7 @@ from torch import nn
 
 from hyperskin.errors import VersionError
 from hyperskin.pairs import Pair
-from hyperskin.tracking.facts import PRETRAINED, PRETRAINED_SHA256
+from hyperskin.tracking.facts import GAIN_PRIOR_SHA256, PRETRAINED, PRETRAINED_SHA256
 from hyperskin.tracking.history import read_history
 from hyperskin.tracking.notes import SCORES, describe_model, describe_version
 from hyperskin.tracking.paired import TEST_CAMERA
@@ -97,5 +97,5 @@ def _version_tags(run: Any, file_sha256: str, parameter_count: int, size_multipl
     names = {key: params[key] for key in told if key in params}
     scores = {key: f"{metrics[key]:.6g}" for key in SCORES if key in metrics}
     sizes = {"parameter_count": str(parameter_count), "size_multiple": str(size_multiple)}
-    origin = {name: tags[name] for name in (*_ELSEWHERE, *_CAMERAS, *_GIT, *_NEEDED) if name in tags}
+    origin = {name: tags[name] for name in (*_ELSEWHERE, *_CAMERAS, *_GIT, *_NEEDED, GAIN_PRIOR_SHA256) if name in tags}
     return names | scores | sizes | origin | {SHA256: file_sha256}

@@ -246,6 +246,11 @@ class RunLog:
         write_bytes(self._journal.file_path(folder, path.name), path.read_bytes())
         self._note(File(folder, path.name))
 
+    def log_text(self, text: str, name: str, *, folder: str = "") -> None:
+        """Note a text of ours as a file of that name."""
+        write_text(self._journal.file_path(folder, name), text)
+        self._note(File(folder, name))
+
     def log_model(
         self,
         network: nn.Module,

@@ -86,6 +86,7 @@ def test_visits_of_two_people_write_nothing(root):
     [
         (("nobody",), 1, "hyperskin: Skin maps need a cube file, a photo or a capture in data/manifest.json; 'nobody'"),
         ((NAME, "--against-mask", "m.png"), 1, "hyperskin: `--against-mask` must come with `--against`"),
+        ((NAME, "--calibrate-photo", "a.png"), 1, "hyperskin: `--calibrate-photo` must come with `--calibrate`"),
         ((NAME, "--mask", "nowhere.png"), 1, "hyperskin: A picture must be at nowhere.png; there is none."),
         ((NAME, "--binning", "0"), 1, "hyperskin: `binning` must be 1 or more"),
         ((NAME, "--method", "magic"), 2, "inverse"),
