@@ -123,6 +123,7 @@ def draw_pareto(models: Sequence[Priced], axis_label: str, label: str) -> Figure
         xscale="log", xlim=(left, right), xlabel=f"{axis_label}, lower is better", ylabel=f"{label}, lower is better"
     )
     _name_ticks(axes.xaxis)
+    _scale(axes, [error for _, error in points])
     axes.grid(which="major", **GRID)
     axes.margins(y=0.12)
     axes.set_ylim(*axes.get_ylim())  # else the limits change when the figure is drawn

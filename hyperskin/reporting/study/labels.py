@@ -12,6 +12,7 @@ _STEPS = (1.0, 2.2, 3.4, 4.8, 6.4, 8.2, 10.0)  # lines away from the point
 _WAYS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 _POINT = 5.0  # half a side of what a mark takes, in points
 _BAR = 2.0  # half of what a bar takes, in points
+_DOTS = 24  # along a line to a name, so many pieces are looked at
 _INCH = 72.0  # points
 
 Box = tuple[float, float, float, float]
@@ -80,14 +81,39 @@ def arrange(
         taken: where they may not, besides the points themselves; all in points of the figure.
     """
     blocked = [*taken, *((x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in at)]
+    names: list[Box] = []
     found: dict[int, tuple[float, float, bool]] = {}
     for number in sorted(range(len(at)), key=at.__getitem__):
         boxes = [_box(*at[number], *sizes[number], way, step) for step, way in itertools.product(_STEPS, _WAYS)]
-        free = [box for box in boxes if _is_within(box, room) and not any(_meet(box, other) for other in blocked)]
-        box = free[0] if free else boxes[0]
-        blocked.append(box)
-        found[number] = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, boxes.index(box) >= len(_WAYS))
+        lines = [_line(at[number], box) if place >= len(_WAYS) else [] for place, box in enumerate(boxes)]
+        free = [
+            place
+            for place, box in enumerate(boxes)
+            if _is_within(box, room)
+            and not _meets(box, blocked)
+            and not any(_meets(dot, names) for dot in lines[place])
+        ]
+        chosen = free[0] if free else 0
+        box = boxes[chosen]
+        names.append(box)
+        blocked += [box, *lines[chosen]]
+        found[number] = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, bool(lines[chosen]))
     return [found[number] for number in range(len(at))]
+
+
+def _line(point: tuple[float, float], box: Box) -> list[Box]:
+    """Return what a line from a point to a name takes, as small boxes along it, those at its ends left out."""
+    x, y = point
+    end_x, end_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    dots = []
+    for place in range(1, _DOTS):
+        middle_x, middle_y = x + (end_x - x) * place / _DOTS, y + (end_y - y) * place / _DOTS
+        dots.append((middle_x - 1, middle_y - 1, middle_x + 1, middle_y + 1))
+    return [dot for dot in dots if not _meet(dot, box) and max(abs(dot[0] - x), abs(dot[1] - y)) > _POINT]
+
+
+def _meets(box: Box, others: Sequence[Box]) -> bool:
+    return any(_meet(box, other) for other in others)
 
 
 def _box(x: float, y: float, width: float, height: float, way: tuple[int, int], step: float) -> Box:

@@ -81,6 +81,17 @@ def test_a_name_stands_beside_its_point_unless_something_is_there():
     assert is_far
 
 
+def test_no_line_to_a_name_crosses_another_name():
+    at = [(100.0 + 14 * place, 200.0 + 6 * (place % 3)) for place in range(6)]
+    sizes = [(90.0, 11.0)] * 6
+    found = arrange(at, sizes, room=(0.0, 0.0, 500.0, 400.0), taken=[])
+    assert any(is_far for *_, is_far in found)
+    for (x, y), (end_x, end_y, is_far) in zip(at, found, strict=True):
+        others = [(u, v) for u, v, _ in found if (u, v) != (end_x, end_y)]
+        along = [(x + (end_x - x) * part / 100, y + (end_y - y) * part / 100) for part in range(101)] if is_far else []
+        assert not any(abs(u - a) < 44 and abs(v - b) < 4.5 for a, b in along for u, v in others)
+
+
 def test_a_figure_of_curves_needs_nobodys_consent(tmp_path):
     save_figure(draw_pareto(_priced((1.0, 0.3), (2.0, 0.2)), "seconds", "SAM"), path=tmp_path / "x.png")
     assert (tmp_path / "x.png").exists()
