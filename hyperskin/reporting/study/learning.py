@@ -76,8 +76,8 @@ def late_improvement(curve: Points) -> float | None:
         Within [0, 1]; None where fewer than six epochs were validated, or none in the first two thirds.
 
     Examples:
-        >>> late_improvement(((1, 0.8), (2, 0.5), (3, 0.4), (4, 0.4), (5, 0.3), (6, 0.35)))
-        0.25
+        >>> late_improvement(((1, 0.8), (2, 0.5), (3, 0.4), (4, 0.4), (5, 0.2), (6, 0.3)))
+        0.5
     """
     if len(curve) < _FEWEST:
         return None
