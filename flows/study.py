@@ -34,7 +34,7 @@ from hyperskin.params import FILE_NAME, Params
 from hyperskin.processes import Children
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # costs are a processor's
-_ENDING = ("compare", "report")
+_ENDING = ("compare", "study", "report")
 
 
 @dataclass(frozen=True)
