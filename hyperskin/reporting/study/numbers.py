@@ -12,23 +12,28 @@ from hyperskin.reporting.examination import SIMILARITY, score
 from hyperskin.reporting.study.cost import price_of
 from hyperskin.reporting.study.learning import find_ending, taken
 from hyperskin.reporting.study.light import in_light, light_keys
+from hyperskin.reporting.study.other_cameras import camera_scores
 from hyperskin.reporting.study.rivals import find_rivals, references
 from hyperskin.reporting.study.seeds import Group, Pool
 from hyperskin.tracking.results import Record
+from hyperskin.tracking.runs import is_floor
 from hyperskin.tracking.seeds import SEED
 
 Cell = str | float | None
 Rows = list[dict[str, Cell]]
 
+_NAMES = ("model", "pair", "size")  # of what a row of costs is, before what it costs
+
 
 def study_tables(pools: Sequence[Pool], measured: Sequence[Record]) -> dict[str, Rows]:
-    """Return the tables by name: scores, differences, light, learning, cost, runs; without those that are empty."""
+    """Return the tables by name: scores, differences, light, cameras, learning, cost, runs; without empty ones."""
     tables: dict[str, Rows] = {
         "scores": [row for pool in pools for row in _scores(pool, measured)],
         "differences": [row for pool in pools for row in _differences(pool)],
         "light": [row for pool in pools for row in _light(pool)],
+        "cameras": [row for pool in pools for row in _cameras(pool)],
         "learning": [row for pool in pools for row in _learning(pool)],
-        "cost": [dict(row) for row in measured],
+        "cost": [{name: row.get(name) for name in (*_NAMES, *sorted(row.keys() - set(_NAMES)))} for row in measured],
         "runs": [row for pool in pools for row in _runs(pool)],
     }
     return {name: rows for name, rows in tables.items() if rows}
@@ -103,8 +108,18 @@ def _light(pool: Pool) -> Iterator[dict[str, Cell]]:
                 yield {**_about(group), **shown, **_limits(found.interval), "ratio": found.ratio}
 
 
-def _learning(pool: Pool) -> Iterator[dict[str, Cell]]:
+def _cameras(pool: Pool) -> Iterator[dict[str, Cell]]:
     for group in pool.groups:
+        for camera, value in camera_scores(group, pool.exam.deciding).items():
+            yield {**_about(group), "pictures": camera, "score": pool.exam.deciding.metric, "mean": value}
+
+
+def _learning(pool: Pool) -> Iterator[dict[str, Cell]]:
+    """Yield every epoch of every seed, and the one validation of each regression."""
+    for group in pool.groups:
+        key = f"val_{pool.exam.deciding.metric}"
+        if is_floor(group.mean.row.model) and math.isfinite(value := score(group.mean, key)):
+            yield {**_about(group), "score": key, "value": value}
         for member in group.members:
             steps, seconds = dict(member.steps), dict(member.seconds)
             for epoch, value in member.curve:

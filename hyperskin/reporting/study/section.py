@@ -12,13 +12,12 @@ from hyperskin.reporting.study.cost import cost_grid
 from hyperskin.reporting.study.drawn import learning_blocks, light_drawings, pareto_blocks
 from hyperskin.reporting.study.learning import find_ending
 from hyperskin.reporting.study.light import light_grid, light_keys
+from hyperskin.reporting.study.other_cameras import camera_grids
 from hyperskin.reporting.study.rivals import rival_blocks
 from hyperskin.reporting.study.seeds import Group, Pool
 from hyperskin.reporting.subjects import say_limits
 from hyperskin.tracking.compare import Column
 from hyperskin.tracking.results import Record
-
-_CAMERAS = {"sam/masked": "camera_sam_masked/", "sam/full": "camera_sam_full/"}
 
 
 def study_section(pool: Pool, measured: Sequence[Record], *, title: str, anchor: str = "") -> Section:
@@ -35,7 +34,7 @@ def study_section(pool: Pool, measured: Sequence[Record], *, title: str, anchor:
         "Scores over seeds": ("seeds", [scores_grid(pool), *_tell(pool)]),
         "Who is better": ("rivals", list(rival_blocks(pool))),
         "In other light": ("light", list(_light(pool))),
-        "With other cameras": ("study-cameras", list(_cameras(pool))),
+        "With other cameras": ("study-cameras", list(camera_grids(pool))),
         "Learning curves": ("curves", list(learning_blocks(pool))),
         "Cost": ("cost", [cost_grid(pool, measured), *pareto_blocks(pool, measured)]),
     }
@@ -114,31 +113,3 @@ def _light(pool: Pool) -> Iterator[Grid | Drawing]:
     for column in light_keys(pool):
         yield light_grid(pool, column)
         yield from light_drawings(pool, column)
-
-
-def _cameras(pool: Pool) -> Iterator[Grid]:
-    """Yield scores with the pictures of every camera, where there are several."""
-    column = pool.exam.deciding
-    prefix = _CAMERAS[column.metric]
-    cameras = list(dict.fromkeys(name for group in pool.groups for name in group.mean.row.tested))
-    if len(cameras) < 2:
-        return
-    yield Grid(
-        caption=(
-            f"{column.heading} with the pictures of each camera, mean over seeds. Worst: the highest of the row. Which "
-            "camera each model was trained on, and matrices of those: `hyperskin compare`."
-        ),
-        heading=("model", "trained on", *cameras, "worst"),
-        rows=tuple(_camera_row(group, cameras, prefix, column) for group in pool.groups),
-        left=2,
-    )
-
-
-def _camera_row(group: Group, cameras: Sequence[str], prefix: str, column: Column) -> tuple[Words, ...]:
-    values = [score(group.mean, f"{prefix}{camera}") for camera in cameras]
-    known = [value for value in values if math.isfinite(value)]
-    cells = [
-        f"{value:.{column.digits}f}" if math.isfinite(value) else "-"
-        for value in (*values, max(known, default=math.nan))
-    ]
-    return (model_cell(group.mean), ", ".join(group.mean.row.cameras) or "-", *cells)

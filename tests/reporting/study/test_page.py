@@ -84,6 +84,18 @@ def test_every_number_is_in_a_file(whole, tmp_path):
     assert len(_read(tmp_path / "runs.csv")) == 5
 
 
+def test_a_regression_has_its_one_validation_among_the_epochs(pool, tmp_path):
+    _write(tmp_path, pool({"regression_linear": [None]}, regression_linear={"val_sam/masked": 0.25}))
+    [row] = _read(tmp_path / "learning.csv")
+    assert (row["model"], row["score"], row["value"]) == ("regression_linear", "val_sam/masked", "0.25")
+
+
+def test_costs_begin_with_what_they_are_of(pool, tmp_path):
+    row = {"frame_s": 0.5, "pair": "rgb_vis", "model": "hrnet", "size": "full"}
+    _write(tmp_path, pool({"hrnet": [None]}), measured=[row])
+    assert (tmp_path / "cost.csv").read_text() == "model,pair,size,frame_s\nhrnet,rgb_vis,full,0.5\n"
+
+
 def test_runs_that_do_not_say_what_epochs_took_are_drawn_by_epoch(whole, tmp_path):
     text = _write(tmp_path, whole).read_text()
     assert "against epochs" in text
@@ -113,6 +125,10 @@ def test_other_cameras_are_columns_where_there_are_several(make_result, examine,
         )
         runs.append(replace(run, row=replace(run.row, tested=("cie", "phone"), cameras=("cie",))))
     text = _write(tmp_path, Pool.of(examine(*runs))).read_text()
+    assert [(row["pictures"], row["mean"]) for row in _read(tmp_path / "cameras.csv")] == [
+        ("cie", "0.2"),
+        ("phone", "0.5"),
+    ]
     assert re.search(r"hrnet\]\(#run-\w+\) \| cie +\| +0.2000 \| 0.5000 \| 0.5000 \|", text)
 
 
