@@ -34,7 +34,7 @@ from hyperskin.params import FILE_NAME, Params
 from hyperskin.processes import Children
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # costs are a processor's
-_ENDING = ("compare", "study", "report")
+_ENDING = ("compare", "report", "study")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def study_models(
         command: Makes a process's command of the words of a `hyperskin` call.
         place: Where the threads are that wait for processes here.
         workers: Opens the way to the workers of a deployment, where they train.
-        publish: Takes the lines of comparison and report.
+        publish: Takes the lines of the study.
 
     Returns:
         Those lines.
@@ -116,7 +116,7 @@ def study_models(
     try:
         for verb in () if all_failed else _ENDING:
             with children.stopped_on_error():
-                lines += children.run(command(verb), on_line=say)
+                lines = children.run(command(verb), on_line=say)
         publish(lines)
     except ServiceError as error:
         told["the report"] = str(error)

@@ -25,6 +25,9 @@ _PACKAGE = Path(hyperskin.__file__).parent
 _CODE = ("steps/frame_cost.py", "training/reconstruct.py", "data/tensors.py", "data/scaling.py")
 _LIBRARIES = ("torch", "numpy")
 _OF_PICTURES = ("input_scale", "transfer")
+_COLUMNS = (
+    "model", "pair", "size", "parameters", "kmac_per_px", "frame_s", "peak_mb", "frame_px", "threads", "processor",
+)  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -111,7 +114,7 @@ def _path(root: Path, model: str, pair: str, params: Params) -> Path:
 def _read(path: Path) -> Row | None:
     """Return what was measured; None where nothing was, or the file is damaged."""
     try:
-        row: Row = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        found = json.loads(path.read_bytes())
+        return {name: found[name] for name in _COLUMNS}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return row

@@ -56,6 +56,7 @@ def test_what_was_measured_is_kept_and_not_measured_again(measured: list[tuple[s
         "frame_s": 0.25, "peak_mb": 20.0, "frame_px": 1024, "threads": 1,
     }  # fmt: skip
     assert hrnet["processor"]
+    assert list(hrnet)[:3] == ["model", "pair", "size"]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +88,10 @@ def test_how_it_is_trained_does_not_matter_and_another_processor_does(
 def test_a_damaged_file_is_measured_again(measured: list[tuple[str, str, int]]) -> None:
     cost(model="hrnet", pair="rgb_vis")
     (path,) = COSTS.glob("*.json")
-    path.write_text(path.read_text()[:20])
-    assert read_costs(Path(), Params.read()) == []
+    whole = path.read_text()
+    for damaged in (whole[:20], "{}", "1"):
+        path.write_text(damaged)
+        assert read_costs(Path(), Params.read()) == []
     cost(model="hrnet", pair="rgb_vis")
     assert json.loads(path.read_text())["parameters"] == 20
 
