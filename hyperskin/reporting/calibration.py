@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hyperskin.metrics.readings import summarise_readings
 from hyperskin.reporting.document import Section, Span, Words, line
 from hyperskin.reporting.examination import Examination, model_cell
 from hyperskin.reporting.grids import Part, side_by_side
 from hyperskin.tracking.compare import Column
 from hyperskin.tracking.results import Record, Result
 
-_TABLE = "calibration"
+_TABLE = "per_calibration"
 _COLUMNS = (
     Column("sam/bare_skin", "SAM on bare skin", is_higher_better=False),
     Column("sam/bare_skin_truth", "SAM on bare skin, against the truth", is_higher_better=False),
@@ -37,7 +38,10 @@ def calibration_section(exam: Examination) -> Section:
 
 def _grids(known: Sequence[Result], column: Column) -> list[object]:
     """Return the table of one score; none where no run has it."""
-    rows = [{int(row["k"]): row for row in result.tables[_TABLE] if row["score"] == column.metric} for result in known]
+    rows = [
+        {int(row["k"]): row for row in summarise_readings(result.tables[_TABLE]) if row["score"] == column.metric}
+        for result in known
+    ]
     counts = sorted({count for own in rows for count in own})
     if not counts:
         return []

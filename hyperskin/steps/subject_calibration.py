@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
 
 from hyperskin.data.frames import Frame, Truth
-from hyperskin.metrics.intervals import clustered_mean
+from hyperskin.metrics.readings import summarise_readings
 from hyperskin.metrics.sam import sam
 from hyperskin.metrics.summary import Row
 from hyperskin.pairs import Pair
@@ -44,9 +42,7 @@ class Calibration:
         prior: How the model errs on people; it travels with the model.
         rows: One a capture and number of readings: `image`, `subject`, `measured` (the capture that gave the
             readings), `k` of them, and the scores.
-        summary: One row a score and number of readings: `score`, `k`, `n_images`, `n_subjects`, the `mean`, and but for
-            no reading its `change` from there, the ends `low` and `high` of the change's 95 % interval over subjects,
-            which a single subject has none of, and `better`, on how many subjects the score became lower.
+        summary: What `summarise_readings` makes of them.
         metrics: The means by metric key, such as `calibrated_sam_bare_skin/k25`.
     """
 
@@ -96,7 +92,7 @@ class CalibrationCheck:
 
     def result(self) -> Calibration:
         """Return what all captures say together; empty but for the prior where nobody has two."""
-        summary = [row for count in READING_COUNTS for row in _summarise(self._rows, count)]
+        summary = summarise_readings(self._rows)
         return Calibration(self._prior, self._rows, summary, _to_metrics(summary))
 
     def _gains(self, name: str, measured: Spectra32, predicted: Spectra32) -> dict[int, npt.NDArray[np.float64]]:
@@ -148,35 +144,6 @@ class _Scorer:
 
     def _read(self, cube: Cube32) -> dict[str, npt.NDArray[np.float32]]:
         return skin_maps(cube, self._bands).values
-
-
-def _summarise(rows: Sequence[Row], count: int) -> list[Row]:
-    """Return one row a score for so many readings, over the captures that have it with them and without."""
-    own, plain = _of_count(rows, count), _of_count(rows, 0)
-    summary = []
-    for key in dict.fromkeys(key for row in own.values() for key in row if "/" in key):
-        both = [image for image in own if key in own[image] and key in plain[image]]
-        if both:
-            ours, theirs = ([float(side[image][key]) for image in both] for side in (own, plain))
-            subjects = [str(own[image]["subject"]) for image in both]
-            told: Row = {"n_images": len(both), "n_subjects": len(set(subjects)), "mean": fmean(ours)}
-            summary.append({"score": key, "k": count, **told, **(_change(ours, theirs, subjects) if count else {})})
-    return summary
-
-
-def _change(own: Sequence[float], plain: Sequence[float], subjects: Sequence[str]) -> Row:
-    """Return by how much a score changed, with its interval, and on how many subjects it became lower."""
-    by_subject: dict[str, list[float]] = {}
-    for ours, theirs, subject in zip(own, plain, subjects, strict=True):
-        by_subject.setdefault(subject, []).append(ours - theirs)
-    interval = clustered_mean(by_subject)
-    ends: Row = {} if interval.low is None or interval.high is None else {"low": interval.low, "high": interval.high}
-    better = sum(math.fsum(changes) < 0 for changes in by_subject.values())
-    return {"change": interval.mean, **ends, "better": better}
-
-
-def _of_count(rows: Sequence[Row], count: int) -> dict[str, Row]:
-    return {str(row["image"]): row for row in rows if row["k"] == count}
 
 
 def _to_metrics(summary: Sequence[Row]) -> dict[str, float]:
