@@ -52,7 +52,7 @@ RECIPES: dict[RecipeName, TrainingRecipe] = {
     "ours": TrainingRecipe(
         explanation="one cosine, crops within the frames, flips and turns; the epoch of the best masked angle",
         full_epochs="100",
-        own={"basal": "learning_rate: 2e-3, batch_size: 4, exposure_jitter: 0.7"},
+        own={"basal": "learning_rate: 2e-3, batch_size: 4, exposure_jitter: 0.5"},
     ),
     "paper": TrainingRecipe(
         explanation="what the text of Hyper-Skin (2023) says",

@@ -382,7 +382,7 @@ print("\\n".join(train_all_units(Path.cwd(), models=["hscnn_plus"], profile="tun
 
 @pytest.mark.slow
 def test_a_sweep_is_one_command_and_its_best_recipe_is_trained_in_full(prepared: Project) -> None:
-    basal = "basal: {learning_rate: 2e-3, batch_size: 4, exposure_jitter: 0.7}"
+    basal = "basal: {learning_rate: 2e-3, batch_size: 4, exposure_jitter: 0.5}"
     for name in ("hrnet: {width: 8}", "mst_plus_plus: {stages: 1}", basal):
         prepared.edit(f"    {name}\n", "")
     prepared.edit("trials: 8", "trials: 3")
