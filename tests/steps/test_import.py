@@ -101,6 +101,7 @@ def test_an_imported_checkpoint_scores_as_its_training_did_to_the_last_digit(
         "input_scale": "fixed",
         "camera": "cie",
         "test_cameras": "all",
+        "test_exposures": "none",
     }
     assert "cameras" not in run.data.tags  # whose pictures it has learned from is not known
     assert run.data.tags["test_camera"] == "cie"
