@@ -15,7 +15,9 @@ from hyperskin.data.capture import CaptureId
 from hyperskin.data.manifest import CaptureEntry, FileEntry, Manifest, write_manifest
 from hyperskin.data.scaling import InputScale
 from hyperskin.errors import DataError, UnknownNameError
+from hyperskin.ledger import Ledger
 from hyperskin.params import FILE_NAME, Params
+from hyperskin.steps.claim import checkpoint_path, find_interrupted
 from hyperskin.steps.finished import open_units
 from hyperskin.steps.unit import Unit, champion_camera, model_names
 
@@ -87,6 +89,18 @@ def test_a_training_by_another_seed_is_another_unit_and_says_so() -> None:
     assert (two.is_repeat, two.name.seed, two.title) == (True, 2, "hrnet on rgb_vis, seed 2")
     assert (two.recipe["seed"], two.run_name) == (2, "hrnet-rgb_vis (width 8), seed 2")
     assert two.key == _key(seed=2) != one.key
+
+
+def test_a_training_broken_off_is_that_of_its_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    broken, other = (Unit.of("hrnet", "rgb_vis", _params(), _manifest(), seed=seed) for seed in (2, 3))
+    with ledger.claim(broken.key, about=broken.facts(), stale_s=60):
+        broken.folder.mkdir(parents=True)
+        checkpoint_path(broken.folder).touch()
+    again = Unit.of("hrnet", "rgb_vis", _params(crop_px=24), _manifest(), seed=2)
+    assert set(find_interrupted(again, ledger)) == {broken.key}
+    assert find_interrupted(other, ledger) == {}
 
 
 def test_a_regression_has_no_seed() -> None:
