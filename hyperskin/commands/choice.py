@@ -96,6 +96,7 @@ PROFILES = {
         batch_size=2,
         learning_rate="4e-4",
         precision="fp16",
+        test_exposures="[0.7, 0.5, 0.25]",
     ),
 }
 

@@ -252,6 +252,12 @@ def test_the_study_takes_an_hour_or_two_and_has_seeds_lights_and_cameras(folder:
     assert 1 < units / train.slots * (train.seconds + 60) / 3600 < 1.8  # what is left is for data and costs
 
 
+def test_a_study_at_the_size_of_the_paper_needs_no_other_parameters() -> None:
+    params = Params.parse_text(Choice.bare("paper", "ours").fill(((), ())), "x")
+    assert set(params.train.models) == {"hscnn_plus", "hrnet", "mst_plus_plus", "basal"}
+    assert (params.study.seeds, params.train.test_exposures) == ((1, 2, 3), (0.7, 0.5, 0.25))
+
+
 def test_given_pictures_are_those_of_the_archive_whatever_the_profile_renders() -> None:
     choice = replace(Choice.bare("study", "ours"), cameras=("iphone",))
     assert Params.parse_text(choice.fill(((), ())), "x").render.cameras == ("iphone",)
