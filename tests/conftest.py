@@ -42,6 +42,18 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before anything imports mlflo
 
 
 @pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an MLflow store with nothing in it, made once; tests take copies."""
+    from hyperskin.tracking.store import STORE, prepare_store
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        root = tmp_path_factory.mktemp("store")
+        prepare_store(root)
+    return root / STORE
+
+
+@pytest.fixture(scope="session")
 def _one_server() -> Iterator[Server | None]:
     with running_server() as server:
         yield server

@@ -3,9 +3,6 @@
 import csv
 import io
 import re
-import shutil
-import sqlite3
-from contextlib import closing
 
 import pytest
 from mlflow import MlflowClient
@@ -18,7 +15,8 @@ from hyperskin.errors import MissingFileError, ServiceError
 from hyperskin.steps.present import present_evaluations
 from hyperskin.tracking.compare import read_rows
 from hyperskin.tracking.runs import Provenance, RunLog
-from hyperskin.tracking.store import ARTIFACTS, STORE, STUDIES, find_runs, prepare_store
+from hyperskin.tracking.store import STUDIES, find_runs, prepare_store
+from tests.stores import copy_store
 
 
 def _entry(name, split):
@@ -28,26 +26,11 @@ def _entry(name, split):
     return CaptureEntry(CaptureId.parse(name), split, file, file, None, (24, 32), contents, facts)
 
 
-@pytest.fixture(scope="module")
-def _database(tmp_path_factory):
-    """One store for all tests here, made once, for that takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        root = tmp_path_factory.mktemp("store")
-        prepare_store(root)
-    return root / STORE
-
-
 @pytest.fixture
-def repository(tmp_path, monkeypatch, _database):
+def repository(tmp_path, monkeypatch, empty_store):
     """A folder with parameters, a manifest of two test subjects and an empty store."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / STORE).parent.mkdir()
-    shutil.copyfile(_database, tmp_path / STORE)
-    with closing(sqlite3.connect(tmp_path / STORE)) as database:
-        place = (tmp_path / ARTIFACTS).as_uri()
-        database.execute("update experiments set artifact_location = ? where name like 'hyperskin%'", [place])
-        database.commit()
+    copy_store(empty_store, tmp_path)
     (tmp_path / "params.yaml").write_text(shipped_params())
     (tmp_path / "dvc.yaml").touch()
     splits = {"p001": "train", "p002": "valid", "p003": "test", "p004": "test"}

@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -22,7 +21,8 @@ from hyperskin.ledger import Ledger
 from hyperskin.processes import identity
 from hyperskin.steps import settle as module
 from hyperskin.steps.settle import RWLOCK, settle
-from hyperskin.tracking.store import STORE, experiment_id, prepare_store, running
+from hyperskin.tracking.store import experiment_id, prepare_store, running
+from tests.stores import copy_store
 
 HERE = Path(__file__).parent.parent.parent
 LONG_AGO_S = 1_000_000_000
@@ -43,23 +43,13 @@ with Ledger.of(root).claim(key, about={"model": "hrnet", "pair": "rgb_vis"}, sta
 """
 
 
-@pytest.fixture(scope="module")
-def _store(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        root = tmp_path_factory.mktemp("store")
-        prepare_store(root)
-    return root / STORE
-
-
 @pytest.fixture
-def root(tmp_path, _store, monkeypatch):
+def root(tmp_path, empty_store, monkeypatch):
     """A repository with an MLflow store, and nothing in it."""
     for name in ("MLFLOW_TRACKING_URI", "HYPERSKIN_DATABASE"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "repository"
-    (folder / STORE).parent.mkdir(parents=True)
-    shutil.copyfile(_store, folder / STORE)
+    copy_store(empty_store, folder)
     return folder
 
 

@@ -2,13 +2,10 @@
 
 import dataclasses
 import itertools
-import shutil
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,8 +19,9 @@ from hyperskin.environment import closed_settings
 from hyperskin.pairs import find_pair
 from hyperskin.tracking import courier, registry
 from hyperskin.tracking.runs import Provenance, RunLog
-from hyperskin.tracking.store import ARTIFACTS, STORE, prepare_store
+from hyperskin.tracking.store import prepare_store
 from hyperskin.tracking.stored import StoredFile
+from tests.stores import copy_store
 
 PROVENANCE = Provenance(
     unit_key="unit-1", manifest="manifest-aaaa", split="split", evaluation="test-set-a", code="code", params="params"
@@ -52,15 +50,6 @@ class SmallNetwork(nn.Module):
         return torch.relu(self.convolution(frames))
 
 
-@pytest.fixture(scope="session")
-def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        root = tmp_path_factory.mktemp("store")
-        prepare_store(root)
-    return root / STORE
-
-
 @pytest.fixture
 def provenance() -> Provenance:
     """Where every run of the tests comes from, unless it says otherwise."""
@@ -80,15 +69,10 @@ def small_network() -> type[SmallNetwork]:
 
 
 @pytest.fixture
-def root(tmp_path: Path, _database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a fresh store of its own."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / STORE).parent.mkdir()
-    shutil.copyfile(_database, tmp_path / STORE)
-    with closing(sqlite3.connect(tmp_path / STORE)) as database:
-        place = (tmp_path / ARTIFACTS).as_uri()
-        database.execute("update experiments set artifact_location = ? where name like 'hyperskin%'", [place])
-        database.commit()
+    copy_store(empty_store, tmp_path)
     return tmp_path
 
 
