@@ -298,8 +298,10 @@ class StudyParams(_Section):
     @field_validator("seeds")
     @classmethod
     def _are_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if strangers := [seed for seed in seeds if seed < 0 or seeds.count(seed) > 1]:
-            raise ValueError(f"each must be 0 or more, and stand once; got {strangers[0]}")
+        if strangers := [seed for seed in seeds if not 0 <= seed < 2**63]:
+            raise ValueError(f"each must be 0 or more, and below 2^63; got {strangers[0]}")
+        if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+            raise ValueError(f"each must stand once; got {twice[0]} {seeds.count(twice[0])} times")
         return seeds
 
 

@@ -143,7 +143,10 @@ def test_other_light_is_other_light_once(gains: list[float], named: float) -> No
         Params.parse(values, "x")
 
 
-@pytest.mark.parametrize(("seeds", "message"), [([1, 1], "got 1"), ([-1, 2], "got -1"), ([], "at least 1 item")])
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [([1, 2, 1], "got 1 2 times"), ([-1, 2], "got -1"), ([2**63], r"below 2\^63"), ([], "at least 1 item")],
+)
 def test_a_study_has_seeds_each_once(seeds: list[int], message: str) -> None:
     values = YAML(typ="safe", pure=True).load(shipped_params())
     values["study"]["seeds"] = seeds

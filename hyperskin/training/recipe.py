@@ -105,9 +105,10 @@ class Recipe:
                 "`train.exposure_jitter` must be 0 where `train.input_scale` is min_max, which undoes it in the picture"
                 f" alone; got {self.exposure_jitter}: write 0.0."
             )
-        for name in ("seed", "crop_padding_px"):
-            if getattr(self, name) < 0:
-                raise ParamsError(f"`train.{name}` must be at least 0; got {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**63:  # as far as torch's generator counts
+            raise ParamsError(f"`train.seed` must be at least 0 and below 2^63; got {self.seed}.")
+        if self.crop_padding_px < 0:
+            raise ParamsError(f"`train.crop_padding_px` must be at least 0; got {self.crop_padding_px}.")
         for name, known in (("precision", DTYPES), ("schedule", SCHEDULES), ("input_scale", INPUT_SCALES)):
             if getattr(self, name) not in known:
                 raise ParamsError(f"`train.{name}` must be one of {', '.join(known)}; got {getattr(self, name)!r}.")

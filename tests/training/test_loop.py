@@ -376,6 +376,7 @@ def test_a_training_of_skipped_steps_stops(job: Job) -> None:
         ({"final_learning_rate": 1.0}, "between 0 and `train.learning_rate` = 0.005; got 1"),
         ({"precision": "fp8"}, "`train.precision` must be one of fp32, bf16, fp16; got 'fp8'"),
         ({"seed": -1}, "`train.seed` must be at least 0"),
+        ({"seed": 2**63}, r"`train.seed` must be .* below 2\^63; got 9223372036854775808"),
         ({"mrae_floor": 0.0}, "`train.mrae_floor` must be a number above 0"),
         ({"validate_every": 0}, "`train.validate_every` must be at least 1"),
     ],
