@@ -90,8 +90,10 @@ def draw_learning(panels: Mapping[str, Sequence[Learned]], floors: Mapping[str, 
     ):
         for each in networks:
             for points in each.seeds if len(each.seeds) > 1 else ():
-                axes.plot(*zip(*points, strict=True), linewidth=0.7, alpha=0.55, **each.style)
-            axes.plot(*zip(*each.mean, strict=True), linewidth=2.2, label=each.label, **each.style)
+                axes.plot(*zip(*points, strict=True), linewidth=0.7, alpha=0.55, **_dotted(points), **each.style)
+            axes.plot(
+                *zip(*each.mean, strict=True), linewidth=2.2, label=each.label, **_dotted(each.mean), **each.style
+            )
         for (floor, error), dashes in zip(floors.items(), _dashes(len(floors)), strict=True):
             axes.axhline(error, color="#333333", linewidth=1.1, linestyle=dashes, label=floor)
         axes.set(xscale="log", xlabel=name)
@@ -136,6 +138,11 @@ def draw_pareto(models: Sequence[Priced], axis_label: str, label: str) -> Figure
         bars=[_ends(each.error, each.interval) for each in models],
     )
     return figure
+
+
+def _dotted(points: Points) -> dict[str, str]:
+    """Return how a curve of one epoch is seen: as a point, for a line needs two."""
+    return {"marker": "o"} if len(points) == 1 else {}
 
 
 def _dashes(count: int) -> list[tuple[int, tuple[float, ...]]]:

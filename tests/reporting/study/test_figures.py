@@ -46,6 +46,12 @@ def test_one_seed_is_one_line():
     assert len(figure.axes[0].lines) == 1
 
 
+def test_a_training_of_one_epoch_is_a_point():
+    seeds = (((1.0, 0.4),), ((1.0, 0.6), (2.0, 0.4)))
+    figure = draw_learning({"seconds": [Learned("hrnet", BLUE, seeds, ((1.0, 0.5),))]}, {}, "SAM")
+    assert [line.get_marker() for line in figure.axes[0].lines] == ["o", "None", "o"]
+
+
 def test_points_bars_and_the_front():
     figure = draw_pareto(_priced((1.0, 0.3), (2.0, 0.5), (4.0, 0.1)), "seconds", "SAM")
     [axes] = figure.axes
