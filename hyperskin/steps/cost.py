@@ -66,7 +66,7 @@ def cost(*, model: str, pair: str, params_file: Path = Path("params.yaml")) -> N
         }
         write_json(path, row)
     _log.info(
-        "%s on %s: %d parameters, %.2f kMAC per px; a frame of %d px takes %.2f s and %.0f MB",
+        "%s on %s: %d parameters, %.2f kMAC per px; a frame of %d px takes %.2g s and %.0f MB",
         model, pair, row["parameters"], row["kmac_per_px"], row["frame_px"], row["frame_s"], row["peak_mb"],
     )  # fmt: skip
 
