@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -217,6 +218,9 @@ def run_alone_or_served(
             rest(root)
     except HyperSkinError as error:
         sys.exit(f"hyperskin: {error}")
+    except KeyboardInterrupt:  # the trainings are stopped, each with its checkpoint
+        sys.stderr.write("hyperskin: stopped; the same command goes on where it was.\n")
+        sys.exit(128 + signal.SIGINT)
 
 
 def require_here(root: Path, name: str) -> None:

@@ -279,6 +279,18 @@ def test_a_unit_that_fails_on_workers_is_tried_three_times_and_told_while_the_ot
     assert ["compare"] in on_workers.story()
 
 
+def test_ctrl_c_ends_a_flow_without_a_server_of_its_own_in_one_sentence(project, monkeypatch, capsys):
+    def interrupted(root):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(flows.train_all, "apply_closed_settings", lambda root: None)
+    with pytest.raises(SystemExit) as ended:
+        flows.train_all.run_alone_or_served("study", left=lambda root: [], served=pytest.fail, rest=interrupted)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "hyperskin: stopped; the same command goes on where it was.\n"
+
+
 def test_a_flow_without_a_server_of_its_own_does_not_wait_for_workers(on_workers, monkeypatch):
     monkeypatch.chdir(on_workers.root)
     monkeypatch.setattr(flows.train_all, "apply_closed_settings", lambda root: None)
