@@ -106,6 +106,8 @@ def study_models(
     children = Children(root, child_environment(root))
     with children.stopped_on_error():
         children.run(command("prepare"), on_line=say)
+    if params.train.seed not in params.study.seeds:
+        log().warning("no network of this study is registered: `study.seeds` lacks `train.seed`, %d", params.train.seed)
     job_count, failures = train_jobs(root, FILE_NAME, params, units, children, command, place, workers)
     told = {str(job): reason for job, reason in failures.items()}
     all_failed = bool(job_count) and len(told) == job_count

@@ -45,6 +45,14 @@ def test_every_network_is_trained_by_every_seed_and_regressions_once(two_seeds):
     assert times == sorted(times)
 
 
+@pytest.mark.parametrize(("seeds", "is_told"), [("[2, 7]", True), ("[7, 1]", False)])
+def test_a_study_that_registers_no_network_says_so(two_seeds, seeds, is_told, caplog):
+    params = two_seeds.root / FILE_NAME
+    params.write_text(params.read_text().replace("seeds: [1, 7]", f"seeds: {seeds}"))
+    study_models(two_seeds.root, models=["hrnet"], pairs=["rgb_vis"], command=two_seeds.command)
+    assert ("no network of this study is registered: `study.seeds` lacks `train.seed`, 1" in caplog.text) == is_told
+
+
 def test_costs_are_measured_one_by_one_when_no_training_runs_and_before_the_report(two_seeds):
     study_models(two_seeds.root, pairs=["rgb_vis"], command=two_seeds.command)
 
