@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from hyperskin.data.frames import PairFiles, read_frame, read_visible
+from hyperskin.data.frames import Frame, PairFiles, read_frame, read_visible
 from hyperskin.data.manifest import CaptureEntry, Manifest
 from hyperskin.errors import DataError
 from hyperskin.pairs import Pair, find_pair
@@ -28,15 +28,16 @@ _NOTE = "Calibrated to the subject by {} of {}."
 _log = logging.getLogger(__name__)
 
 
-def calibrate_face(root: Path, face: Face, by: str, *, photo: Path | None = None) -> Face:
-    """Return a photo's face with the gain of its subject, which is applied to bare skin when it is read.
+def calibrate_face(root: Path, face: Face, by: str, *, photo: Path | None = None, pair: str = PHOTO_PAIR) -> Face:
+    """Return a reconstructed face with the gain of its subject, which is applied to bare skin when it is read.
 
     Args:
         root: The repository.
-        face: Reconstructed from a photo.
+        face: Reconstructed from a photo, or from a capture's picture.
         by: What was measured: another capture of the subject in the manifest, whose picture the model sees as it sees
             this photo, or a CSV file of spectra of the subject's skin.
         photo: For a CSV file, the photo whose reconstruction the spectra are held against; None for the face itself.
+        pair: What was reconstructed.
 
     Raises:
         DataError: The face was measured itself, or `by` is this very capture or of somebody else, or its spectra are
@@ -47,6 +48,11 @@ def calibrate_face(root: Path, face: Face, by: str, *, photo: Path | None = None
     from hyperskin.tracking.photo import load_photo_model
     from hyperskin.tracking.store import prepare_store
 
+    if face.origin == "reconstruction":
+        raise DataError(
+            f"`--calibrate` must calibrate while a model reconstructs; {face.name} is a finished reconstruction: give "
+            "`--calibrate` to `hyperskin predict`."
+        )
     if face.origin != "photo":
         raise DataError(
             f"`--calibrate` must calibrate a photo, which a model reconstructs; {face.name} was measured itself."
@@ -55,15 +61,15 @@ def calibrate_face(root: Path, face: Face, by: str, *, photo: Path | None = None
     entry = None if manifest is None else manifest.captures.get(by)
     if entry is not None:
         _require_another(face, entry, photo)
-    uri, pair = prepare_store(root), find_pair(PHOTO_PAIR)
-    champion = load_photo_model(uri, pair).champion
-    prior = read_prior(uri, pair, champion.version)
+    uri, target = prepare_store(root), find_pair(pair)
+    champion = load_photo_model(uri, target).champion
+    prior = read_prior(uri, target, champion.version)
     if entry is not None and manifest is not None:
-        measured, predicted = _measure(manifest, entry, champion, pair)
+        measured, predicted = _measure(manifest, entry, champion, target)
         return _with_gain(face, prior, measured, predicted, told={"by": by, "held_against": by})
     other = face if photo is None else _read_other(root, photo, face)
     told = {"by": by, "held_against": str(other.about["input"])}
-    return _with_gain(face, prior, read_readings(Path(by), pair.target), _skin_of(other), told=told)
+    return _with_gain(face, prior, read_readings(Path(by), target.target), _skin_of(other), told=told)
 
 
 def share_gain(calibrated: Face, other: Face) -> Face:
@@ -80,28 +86,32 @@ def _require_another(face: Face, entry: CaptureEntry, photo: Path | None) -> Non
         )
     if entry.id.name == face.name:
         raise DataError(
-            f"A photo must be calibrated by another capture than its own; got {entry.id.name} for both: its cube is "
+            f"A face must be calibrated by another capture than its own; got {entry.id.name} for both: its cube is "
             "what the photo is to be held against."
         )
     if entry.id.subject != face.subject:
         raise DataError(
-            f"A photo must be calibrated by a capture of its own subject; {face.name} is of {face.subject} and "
+            f"A face must be calibrated by a capture of its own subject; {face.name} is of {face.subject} and "
             f"{entry.id.name} of {entry.id.subject}: say with `--subject` whose the photo is."
         )
 
 
 def _measure(manifest: Manifest, entry: CaptureEntry, champion: Champion, pair: Pair) -> tuple[Spectra, Spectra]:
     """Return what was measured of a capture's bare skin, and what the champion makes of it, (P, C) each."""
-    root = manifest.root
-    mask = None if entry.mask is None else root / entry.mask.path
-    files = PairFiles(entry.id, root / entry.cube.path, root / entry.inputs.path, mask)
-    camera = champion.camera or next(iter(manifest.cameras), "")
-    frame = read_frame(files, pair, camera=camera)
-    skin = find_bare_skin(frame, pair.target, read_visible(files.cube))
+    frame = read_as_seen(manifest, entry, champion, pair)
+    skin = find_bare_skin(frame, pair.target, read_visible(manifest.root / entry.cube.path))
     if skin is None or not skin.regions.skin.any():
         raise DataError(f"{entry.id.name} must show bare skin to calibrate with; none was found in it.")
     pixels = thin(skin.regions.skin)
     return frame.reference[pixels], champion.reconstruct(frame.input)[pixels]
+
+
+def read_as_seen(manifest: Manifest, entry: CaptureEntry, champion: Champion, pair: Pair) -> Frame:
+    """Return a capture with the picture of the camera by which the champion was examined."""
+    root = manifest.root
+    mask = None if entry.mask is None else root / entry.mask.path
+    files = PairFiles(entry.id, root / entry.cube.path, root / entry.inputs.path, mask)
+    return read_frame(files, pair, camera=champion.camera or next(iter(manifest.cameras), ""))
 
 
 def _read_other(root: Path, photo: Path, face: Face) -> Face:

@@ -39,18 +39,35 @@ def choose_folder(root: Path, name: str, out: Path | None, *, unshown: str = "")
     """
     if out is None:
         return root / _PLACES[not unshown] / name
-    kept = root / _PLACES[False]
-    is_kept = out.resolve().is_relative_to(kept.resolve())
-    if unshown and not is_kept:
-        raise ConsentError(
-            f"Maps of {unshown}, who is not in `privacy.publishable_subjects`, must stay below data/skin; got {out}: "
-            "leave out `--out`, or add the subject once the written consent is at hand."
-        )
-    if not is_kept and out.resolve().is_relative_to((root / "data").resolve()):
-        raise DataError(f"`--out` must leave data/ to the stages that write it, but for data/skin; got {out}.")
+    require_place(root, out, kept=_PLACES[False], unshown=unshown, what="Maps")
     if out.exists() and not out.is_dir():
         raise DataError(f"`--out` must be a folder; {out} is a file.")
     return out
+
+
+def require_place(root: Path, out: Path, *, kept: Path, unshown: str, what: str) -> None:
+    """Refuse a place where results may not be.
+
+    Args:
+        root: The repository.
+        out: Where a person wants them.
+        kept: Below the repository, where those of everybody may be.
+        unshown: A subject in them who may not be shown; empty: there is none.
+        what: What they are.
+
+    Raises:
+        ConsentError: They show somebody who may not be shown, and would not stay in `kept`.
+        DataError: They would lie among what a stage writes.
+    """
+    if out.resolve().is_relative_to((root / kept).resolve()):
+        return
+    if unshown:
+        raise ConsentError(
+            f"{what} of {unshown}, who is not in `privacy.publishable_subjects`, must stay below {kept.as_posix()}; "
+            f"got {out}: leave out `--out`, or add the subject once the written consent is at hand."
+        )
+    if out.resolve().is_relative_to((root / "data").resolve()):
+        raise DataError(f"`--out` must leave data/ to the stages that write it, but for {kept.as_posix()}; got {out}.")
 
 
 def require_free(folder: Path, source: str) -> None:

@@ -6,7 +6,7 @@ import difflib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from hyperskin.data.cubefile import CubeReader
 from hyperskin.data.frames import read_mask
 from hyperskin.data.manifest import CaptureEntry, Manifest
 from hyperskin.errors import DataError, EmptyMaskError, MissingFileError
-from hyperskin.pairs import find_pair
+from hyperskin.pairs import Pair, find_pair
 from hyperskin.params import Params
 from hyperskin.skin.landmarks import Direction
 from hyperskin.sources.given_masks import read_given_masks
@@ -26,9 +26,12 @@ from hyperskin.steps.consent import publishable_subjects
 from hyperskin.steps.skin_envi import read_envi_reflectance
 from hyperskin.steps.skin_photo import OTHER_SUFFIXES, SUFFIXES, read_photo, shrink_mask
 
+if TYPE_CHECKING:  # torch and MLflow take seconds to load
+    from hyperskin.tracking.photo import PhotoModel
+
 Bools = npt.NDArray[np.bool_]
 Reflectance = npt.NDArray[np.float32]
-Origin = Literal["capture", "cube", "photo"]
+Origin = Literal["capture", "cube", "photo", "reconstruction"]
 
 PHOTO_NOTE = (
     "From a photo: oxygenation cannot be read and is left out; melanin is right only as a level of the whole person, "
@@ -36,6 +39,8 @@ PHOTO_NOTE = (
 )
 PHOTO_PAIR = "rgb_vis"
 """What is reconstructed of a photo."""
+RECONSTRUCTION = "reconstruction"
+"""The attribute of a cube file that no sensor measured: where it comes from."""
 MANIFEST = Path("data") / "manifest.json"
 _log = logging.getLogger(__name__)
 
@@ -48,10 +53,11 @@ class Face:
         name: What its results are called.
         subject: Whose it is.
         may_be_shown: Whether that subject's pictures may leave the data folders.
-        origin: What it was read from.
-        cube: Reflectance, (H, W, C); reconstructed where the origin is a photo.
+        origin: What it was read from; a reconstruction is a file that `hyperskin predict` wrote.
+        cube: Reflectance, (H, W, C); reconstructed where the origin is a photo or a reconstruction.
         bands: Its bands.
         mask: (H, W) bool, True = subject, measured.
+        valid: (H, W) bool, True = measured.
         direction: Where the subject looks, as far as the name says.
         about: Where everything came from, plain values.
         frame: (H, W) that a mask of the file has; a photo's cube may be smaller.
@@ -66,14 +72,22 @@ class Face:
     cube: Reflectance
     bands: Bands
     mask: Bools
+    valid: Bools
     direction: Direction | None
     about: dict[str, Any]
     frame: tuple[int, int]
     note: str = ""
     skin_gain: Reflectance | None = None
 
+    @property
+    def is_reconstructed(self) -> bool:
+        """Whether a model made the cube."""
+        return self.origin in ("photo", "reconstruction")
 
-def read_face(root: Path, what: str, *, mask: Path | None = None, subject: str = "") -> Face:
+
+def read_face(
+    root: Path, what: str, *, mask: Path | None = None, subject: str = "", needs_somebody: bool = True
+) -> Face:
     """Read what a person names.
 
     Args:
@@ -81,6 +95,7 @@ def read_face(root: Path, what: str, *, mask: Path | None = None, subject: str =
         what: A capture of the manifest, or a file: a cube (.h5 of ours, or ENVI with wavelengths) or a photo.
         mask: A picture that is white where the subject is; None: the manifest's, or what the mask stage finds.
         subject: Whose file it is; else its name says.
+        needs_somebody: Whether there must be a subject in it; else its mask may be empty.
 
     Raises:
         MissingFileError: There is neither such a capture nor such a file, or no model for a photo.
@@ -102,7 +117,7 @@ def read_face(root: Path, what: str, *, mask: Path | None = None, subject: str =
         shown = frozenset(params.privacy.publishable_subjects)
     face = replace(face, subject=_whose(face, subject))
     chosen, said = _choose_mask(root, face, mask, known, params)
-    if not chosen.any():
+    if needs_somebody and not chosen.any():
         raise EmptyMaskError(
             f"{what} must show a subject; no pixel looks like living skin: say where it is with `--mask PNG`."
         )
@@ -135,13 +150,19 @@ def _find_file(what: str, manifest: Manifest | None) -> Path:
             f"Skin maps need a cube file, a photo or a capture; {what} is a folder: name a file in it, or bring a "
             "recorder's captures in with `hyperskin init --source lumo --path FOLDER` and `dvc repro`."
         )
-    known = sorted(manifest.captures) if manifest is not None else []
-    near = difflib.get_close_matches(what, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"such as {known[0]}." if known else "run `dvc repro` to have some."
     raise MissingFileError(
         f"Skin maps need a cube file, a photo or a capture in {MANIFEST}; {what!r} is none of them; "
-        f"captures go by their names: {hint}"
+        f"captures go by their names: {nearest_capture(manifest, what)}"
     )
+
+
+def nearest_capture(manifest: Manifest | None, what: str) -> str:
+    """Return the end of a message about a capture that is not there."""
+    known = sorted(manifest.captures) if manifest is not None else []
+    near = difflib.get_close_matches(what, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"such as {known[0]}." if known else "run `dvc repro` to have some."
 
 
 def _read_capture(manifest: Manifest, entry: CaptureEntry) -> Face:
@@ -196,7 +217,21 @@ def _read_cubefile(path: Path) -> Face:
                 cubes.append(reader.read(name)[..., fresh])
                 wavelength_nm += [bands.wavelength_nm[place] for place in fresh]
         valid = reader.read_valid()
-    return _face_of(path, np.concatenate(cubes, axis=2), Bands(tuple(wavelength_nm)), valid)
+        made = reader.header.attributes.get(RECONSTRUCTION)
+    face = _face_of(path, np.concatenate(cubes, axis=2), Bands(tuple(wavelength_nm)), valid)
+    return face if made is None else _as_reconstructed(face, made)
+
+
+def _as_reconstructed(face: Face, made: dict[str, Any]) -> Face:
+    """Return the face of a file that `hyperskin predict` wrote: no more can be read from it than from its picture."""
+    return replace(
+        face,
+        subject=made["subject"] or face.subject,
+        origin="reconstruction",
+        direction=cast("Direction | None", CaptureId.parse(made["name"]).direction),
+        about={RECONSTRUCTION: made},
+        note=made["note"],
+    )
 
 
 def _read_envi(path: Path) -> Face:
@@ -225,8 +260,8 @@ def _read_photo(root: Path, path: Path, params: Params) -> Face:
     photo = read_photo(path)
     pair = find_pair(PHOTO_PAIR)
     model = load_photo_model(prepare_store(root), pair)
-    named = f"version {model.champion.version} of {pair.registered_name} ({model.champion.model})"
-    _log.info("%s: reconstructed by %s, the champion", path, named)
+    told = describe_model(model, pair)
+    _log.info("%s: reconstructed by %s, the champion", path, told["model"])
     _log.warning(
         "%s must be as the model's camera gives pictures: %s, 8-bit %s; of another camera, or after a picture editor, "
         "the maps are of other colours. %s",
@@ -234,8 +269,19 @@ def _read_photo(root: Path, path: Path, params: Params) -> Face:
     )  # fmt: skip
     cube = model.champion.reconstruct(photo.rgb)
     face = _face_of(path, cube, pair.target, photo.valid & np.isfinite(cube).all(axis=2))
-    about = face.about | {"model": named, "camera": model.camera, "transfer": params.render.transfer}
+    about = face.about | told | {"transfer": params.render.transfer}
     return replace(face, origin="photo", about=about, note=PHOTO_NOTE, frame=photo.frame)
+
+
+def describe_model(model: PhotoModel, pair: Pair) -> dict[str, str]:
+    """Return which model reconstructs, in words and for machines."""
+    champion = model.champion
+    return {
+        "model": f"version {champion.version} of {pair.registered_name} ({champion.model})",
+        "version": champion.version,
+        "run_id": champion.run_id,
+        "camera": model.camera,
+    }
 
 
 def _face_of(path: Path, cube: Reflectance, bands: Bands, valid: Bools) -> Face:
@@ -256,6 +302,7 @@ def _face_of(path: Path, cube: Reflectance, bands: Bands, valid: Bools) -> Face:
         cube=cube,
         bands=bands,
         mask=valid,
+        valid=valid,
         direction=cast("Direction | None", capture.direction),
         about={},
         frame=(cube.shape[0], cube.shape[1]),

@@ -39,7 +39,12 @@ CHANGE = "_change"
 
 _NOT_FROM_A_PHOTO = ("oxygenation",)
 _SAME_BAND_NM = 0.01
-_ORIGINS = {"capture": "measured", "cube": "from a cube", "photo": "reconstructed from a photo"}
+_ORIGINS = {
+    "capture": "measured",
+    "cube": "from a cube",
+    "photo": "reconstructed from a photo",
+    "reconstruction": "reconstructed",
+}
 _BRIGHTER = 1.5  # for everybody, so that light and dark skin stay apart
 _FALSE_COLOURS = (0.95, 0.5, 0.05)  # where in a cube's range red, green and blue are taken if it sees no colour
 _SIDES_NOTE = "Right and left are the subject's own. Light grey: no skin, or no value."
@@ -87,7 +92,7 @@ def read_skin(face: Face, *, method: str, binning: int) -> Reading:
     regions = find_regions(face.cube, face.bands, face.mask, direction=face.direction)
     face = apply_gain(face, regions.skin)
     made = skin_maps(face.cube, face.bands, regions.skin, method=method, binning=binning)
-    hidden = _NOT_FROM_A_PHOTO if face.origin == "photo" else ()
+    hidden = _NOT_FROM_A_PHOTO if face.is_reconstructed else ()
     maps = {name: values for name, values in made.values.items() if name not in hidden}
     uncertainty = {name: values for name, values in made.uncertainty.items() if name in maps}
     rows = region_statistics(maps, regions.masks)
@@ -132,7 +137,7 @@ def pair_visits(before: Face, after: Face) -> tuple[Face, Face]:
             f"Two visits must be of one subject; {before.name} is of {before.subject} and {after.name} of "
             f"{after.subject}{advice}."
         )
-    if (before.origin == "photo") != (after.origin == "photo"):
+    if before.is_reconstructed != after.is_reconstructed:
         raise DataError(
             f"Two visits must both be measured or both be photos; {before.name} is {_ORIGINS[before.origin]} and "
             f"{after.name} is {_ORIGINS[after.origin]}: what lies between them is not the skin's doing."
@@ -345,7 +350,7 @@ def _doubts(before: Reading, after: Reading) -> list[str]:
 def _to_picture(face: Face) -> tuple[Picture, str]:
     """Return a face's colours, (H, W, 3), and what they are."""
     try:
-        said = "Colours reconstructed, brightened" if face.origin == "photo" else "Colours under D65, brightened"
+        said = "Colours reconstructed, brightened" if face.is_reconstructed else "Colours under D65, brightened"
         return _BRIGHTER * render_srgb(face.cube, face.bands).rgb, said
     except DataError:
         last = len(face.bands) - 1

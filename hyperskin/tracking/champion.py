@@ -30,6 +30,7 @@ class Champion:
         manifest: Digest of the data it was trained on; empty where nobody knows.
         camera: The camera with whose pictures it was examined; empty where nobody knows.
         reconstruct: Input (H, W, C_in) to cube (H, W, C_out), both float32.
+        run_id: The run it comes from; empty where nobody knows.
     """
 
     version: str
@@ -38,6 +39,7 @@ class Champion:
     manifest: str
     camera: str
     reconstruct: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    run_id: str = ""
 
     def knows(self, manifest: str) -> bool:
         """Tell whether data with this digest are those it was trained on."""
@@ -78,6 +80,7 @@ def load_champion(uri: str, pair: Pair, *, evaluation: str) -> Champion | None:
         manifest="" if PRETRAINED in version.tags else version.tags.get("manifest", ""),
         camera=version.tags.get(TEST_CAMERA, ""),
         reconstruct=lambda frame: _reconstruct(stored, frame, multiple),
+        run_id=str(version.run_id or ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""What turns a photo into a cube: the champion of rgb_vis, whatever it was examined on, and whose pictures it knows."""
+"""What turns a picture into a cube: a pair's champion, whatever it was examined on, and whose pictures it knows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_photo_model(uri: str, pair: Pair) -> PhotoModel:
 
     Args:
         uri: Address of the store.
-        pair: What is to be reconstructed, from RGB alone.
+        pair: What is to be reconstructed.
 
     Raises:
         MissingFileError: There is no champion, or its file is not in the store.
@@ -49,8 +49,8 @@ def _find(client: MlflowClient, pair: Pair) -> tuple[str, str]:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise MissingFileError(
-            f"A photo needs a champion of {pair.registered_name}; there is none: train one with `hyperskin train "
-            f"--model mst_plus_plus --pair {pair.name}`, or choose one with `hyperskin models promote`."
+            f"A reconstruction needs a champion of {pair.registered_name}; there is none: train one with `hyperskin "
+            f"train --model mst_plus_plus --pair {pair.name}`, or choose one with `hyperskin models promote`."
         ) from None
     run_id = None if PRETRAINED in version.tags else version.run_id  # nobody knows whose pictures that was trained on
     params = client.get_run(run_id).data.params if run_id else {}
