@@ -32,6 +32,7 @@ _VERBS = (
     ("report", "hyperskin.commands.report:report", _PEOPLE, "Write one page about all finished runs, to hand on."),
     ("study", "hyperskin.commands.study:study", _PEOPLE, "What seeds, light and cost say of the models."),
     ("skin-maps", "hyperskin.commands.skin_maps:skin_maps", _PEOPLE, "Melanin, blood, oxygen, water of a face."),
+    ("predict", "hyperskin.commands.predict:predict", _PEOPLE, "The spectra that a model sees behind a photo."),
     ("sync", "hyperskin.commands.sync:sync", _PEOPLE, "Bring to MLflow what it missed while it was away."),
     ("ui", "hyperskin.commands.ui:ui", _PEOPLE, "Open the MLflow pages: runs, charts, comparison, registry."),
     ("doctor", "hyperskin.commands.doctor:doctor", _PEOPLE, "Say all that is wrong here; --fix mends what is safe."),
