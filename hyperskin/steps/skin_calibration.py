@@ -25,6 +25,7 @@ from hyperskin.tracking.champion import Champion
 Spectra = npt.NDArray[np.floating]
 
 _NOTE = "Calibrated to the subject by {} of {}."
+_ODD_GAIN = 1.5  # or its inverse, in any band; what a model errs on one person by more is rather no skin of that person
 _log = logging.getLogger(__name__)
 
 
@@ -144,5 +145,11 @@ def _with_gain(face: Face, prior: GainPrior, measured: Spectra, predicted: Spect
         "%s: calibrated by %s of %s, gains from %.3f to %.3f; the prior is of %d people",
         face.name, readings, told["by"], gain.min(), gain.max(), prior.subject_count,
     )  # fmt: skip
+    if max(gain.max(), 1 / gain.min()) > _ODD_GAIN:
+        _log.warning(
+            "%s: a gain must lie between %.2f and %.2f to be believed; look whether %s holds skin of %s, and at its "
+            "wavelengths",
+            face.name, 1 / _ODD_GAIN, _ODD_GAIN, told["by"], face.subject or "this person",
+        )  # fmt: skip
     note = " ".join(filter(None, (face.note, _NOTE.format(readings, Path(told["by"]).name))))
     return replace(face, skin_gain=gain.astype(np.float32), note=note, about=face.about | {"calibration": about})

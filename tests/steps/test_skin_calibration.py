@@ -105,6 +105,15 @@ def test_spectra_in_a_table_are_held_against_the_photo_or_another_one(root, face
     assert both.about["calibration"] == other.about["calibration"]
 
 
+def test_a_table_that_is_hardly_of_skin_is_warned_of(root, face, tmp_path, caplog):
+    skin = skin_of(NAME, draw(NAME).vis)[::100].astype(np.float64)
+    calibrate_face(root, face, write_readings(tmp_path / "skin.csv", skin))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    calibrate_face(root, face, write_readings(tmp_path / "stripes.csv", np.resize([0.9, 0.1], (1, 31))))
+    assert "look whether" in caplog.text
+    assert "stripes.csv holds skin of p004" in caplog.text
+
+
 def test_the_cube_of_the_photo_itself_never_calibrates_it(root, tmp_path):
     Image.fromarray(photograph(draw(NAME))).save(tmp_path / f"{NAME}.png")
     own = read_face(root, str(tmp_path / f"{NAME}.png"))
