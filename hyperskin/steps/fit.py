@@ -73,8 +73,8 @@ def fit_regression(unit: Unit, manifest: Manifest, should_stop: Callable[[], boo
     for frame in _read_training(unit, manifest, should_stop):
         sums.add(frame.input[frame.valid], frame.reference[frame.valid])
     regression = sums.solve(ridge=unit.recipe["ridge"])
-    validation = until_stopped(manifest.pair_files("valid", unit.pair), should_stop)
-    found = validate(regression.reconstruct, validation, unit.pair, cameras=unit.cameras)
+    files = manifest.pair_files("valid", unit.pair) if manifest.of_split("valid") else []  # it chooses nothing by them
+    found = validate(regression.reconstruct, until_stopped(files, should_stop), unit.pair, cameras=unit.cameras)
     metrics = {"train/pixels": float(sums.count), **found}
     return Fitted(regression.reconstruct, regression.parameter_count, None, metrics)
 

@@ -40,6 +40,8 @@ class Files:
     def pair_files(self, *_: object) -> list[PairFiles]:
         return self.files
 
+    of_split = pair_files
+
 
 @pytest.fixture
 def files(write_capture: Callable[..., PairFiles]) -> list[PairFiles]:
